@@ -1,0 +1,67 @@
+// buffer and const_buffer: (pointer, size) views of bytes, made from arrays, vectors, strings, spans and string literals' views.
+// They own nothing: what they view must live until the call that they are given to returns.
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+#include <iterator>
+#include <string_view>
+#include <type_traits>
+
+#include "eventer/base/config.hpp"
+
+namespace eventer::inline EVENTER_ABI {
+
+namespace detail {
+
+template <class C>
+concept byte_range = requires(C& range) {
+  { std::data(range) };
+  { std::size(range) } -> std::convertible_to<std::size_t>;
+} && std::is_trivially_copyable_v<std::remove_cvref_t<decltype(*std::data(std::declval<C&>()))>>;
+
+template <class C>
+concept writable_byte_range = byte_range<C> && !std::is_const_v<std::remove_reference_t<decltype(*std::data(std::declval<C&>()))>>;
+
+}  // namespace detail
+
+// Bytes to read into.
+class buffer {
+ public:
+  constexpr buffer() noexcept = default;
+  buffer(void* data, std::size_t size) noexcept : data_(static_cast<char*>(data)), size_(size) {}
+  template <detail::writable_byte_range C>
+    requires(!std::same_as<std::remove_cvref_t<C>, buffer>)
+  buffer(C&& range) noexcept : buffer(std::data(range), std::size(range) * sizeof(*std::data(range))) {}
+
+  char* data() const noexcept { return data_; }
+  std::size_t size() const noexcept { return size_; }
+  buffer after(std::size_t bytes) const noexcept { return {data_ + bytes, size_ - bytes}; }
+
+ private:
+  char* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+// Bytes to write. A string literal converts through std::string_view, so its terminating NUL is not sent.
+class const_buffer {
+ public:
+  constexpr const_buffer() noexcept = default;
+  const_buffer(const void* data, std::size_t size) noexcept : data_(static_cast<const char*>(data)), size_(size) {}
+  const_buffer(const buffer& other) noexcept : const_buffer(other.data(), other.size()) {}
+  const_buffer(const char* text) noexcept : const_buffer(std::string_view(text)) {}
+  template <detail::byte_range C>
+    requires(!std::same_as<std::remove_cvref_t<C>, const_buffer> && !std::same_as<std::remove_cvref_t<C>, buffer> &&
+             !std::convertible_to<C, const char*>)
+  const_buffer(const C& range) noexcept : const_buffer(std::data(range), std::size(range) * sizeof(*std::data(range))) {}
+
+  const char* data() const noexcept { return data_; }
+  std::size_t size() const noexcept { return size_; }
+  const_buffer after(std::size_t bytes) const noexcept { return {data_ + bytes, size_ - bytes}; }
+
+ private:
+  const char* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+}  // namespace eventer::inline EVENTER_ABI

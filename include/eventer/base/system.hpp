@@ -1,0 +1,148 @@
+// The one place where layers 0-5 make system calls. Each call retries EINTR where the kernel says it may be retried.
+//
+// A test can put a function into `system::fault_hook` that makes a chosen call fail with a chosen errno, or that counts calls. The
+// hook is one thread-local pointer; looking at it costs less than a nanosecond beside a system call.
+#pragma once
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstddef>
+
+#include "eventer/base/clock.hpp"
+
+namespace eventer::inline EVENTER_ABI::system {
+
+enum class call {
+  accept4, bind, close, connect, epoll_create1, epoll_ctl, epoll_wait, eventfd, fcntl, getsockopt, listen, madvise, mmap,
+  mprotect, munmap, poll, read, recv, send, setsockopt, shutdown, socket, write,
+};
+
+// Answers 0 to let the call happen, or the errno with which it is to fail instead.
+using fault_function = int (*)(call);
+inline constinit thread_local fault_function fault_hook = nullptr;
+
+namespace detail {
+
+EVENTER_ALWAYS_INLINE bool injected(call which) noexcept {
+  if (EVENTER_LIKELY(fault_hook == nullptr)) return false;
+  const int error = fault_hook(which);
+  if (error != 0) errno = error;
+  return error != 0;
+}
+
+// Makes the call until it ends in something else than EINTR. An injected fault counts as the kernel's answer.
+template <class Call>
+EVENTER_ALWAYS_INLINE auto retrying(call which, Call make) noexcept -> decltype(make()) {
+  for (;;) {
+    const auto result = injected(which) ? decltype(make())(-1) : make();
+    if (EVENTER_LIKELY(result != decltype(make())(-1)) || errno != EINTR) return result;
+  }
+}
+
+}  // namespace detail
+
+inline ssize_t read(int fd, void* data, std::size_t size) noexcept {
+  return detail::retrying(call::read, [=] { return ::read(fd, data, size); });
+}
+inline ssize_t write(int fd, const void* data, std::size_t size) noexcept {
+  return detail::retrying(call::write, [=] { return ::write(fd, data, size); });
+}
+inline ssize_t recv(int fd, void* data, std::size_t size, int flags) noexcept {
+  return detail::retrying(call::recv, [=] { return ::recv(fd, data, size, flags); });
+}
+inline ssize_t send(int fd, const void* data, std::size_t size, int flags) noexcept {
+  return detail::retrying(call::send, [=] { return ::send(fd, data, size, flags); });
+}
+inline int accept4(int fd, sockaddr* address, socklen_t* size, int flags) noexcept {
+  return detail::retrying(call::accept4, [=] { return ::accept4(fd, address, size, flags); });
+}
+// Not retried: an interrupted connect goes on by itself, and asking again would answer EALREADY.
+inline int connect(int fd, const sockaddr* address, socklen_t size) noexcept {
+  return detail::injected(call::connect) ? -1 : ::connect(fd, address, size);
+}
+inline int socket(int family, int type, int protocol) noexcept {
+  return detail::injected(call::socket) ? -1 : ::socket(family, type, protocol);
+}
+inline int bind(int fd, const sockaddr* address, socklen_t size) noexcept {
+  return detail::injected(call::bind) ? -1 : ::bind(fd, address, size);
+}
+inline int listen(int fd, int backlog) noexcept { return detail::injected(call::listen) ? -1 : ::listen(fd, backlog); }
+inline int shutdown(int fd, int how) noexcept { return detail::injected(call::shutdown) ? -1 : ::shutdown(fd, how); }
+inline int setsockopt(int fd, int level, int name, const void* value, socklen_t size) noexcept {
+  return detail::injected(call::setsockopt) ? -1 : ::setsockopt(fd, level, name, value, size);
+}
+inline int getsockopt(int fd, int level, int name, void* value, socklen_t* size) noexcept {
+  return detail::injected(call::getsockopt) ? -1 : ::getsockopt(fd, level, name, value, size);
+}
+inline int fcntl(int fd, int command, int argument = 0) noexcept {
+  return detail::injected(call::fcntl) ? -1 : ::fcntl(fd, command, argument);
+}
+// Never retried: on Linux the descriptor is gone after EINTR too.
+inline int close(int fd) noexcept {
+  const int result = ::close(fd);
+  return detail::injected(call::close) ? -1 : result;
+}
+inline int poll(pollfd* fds, nfds_t count, int milliseconds) noexcept {
+  return detail::injected(call::poll) ? -1 : ::poll(fds, count, milliseconds);
+}
+inline int eventfd(unsigned initial, int flags) noexcept {
+  return detail::injected(call::eventfd) ? -1 : ::eventfd(initial, flags);
+}
+inline int epoll_create1(int flags) noexcept {
+  return detail::injected(call::epoll_create1) ? -1 : ::epoll_create1(flags);
+}
+inline int epoll_ctl(int epoll, int operation, int fd, epoll_event* event) noexcept {
+  return detail::injected(call::epoll_ctl) ? -1 : ::epoll_ctl(epoll, operation, fd, event);
+}
+inline int epoll_wait(int epoll, epoll_event* events, int count, int milliseconds) noexcept {
+  return detail::injected(call::epoll_wait) ? -1 : ::epoll_wait(epoll, events, count, milliseconds);
+}
+
+// epoll_wait with a nanosecond limit. ENOSYS where the kernel, or the C library's headers, do not have it.
+inline int epoll_pwait2(int epoll, epoll_event* events, int count, duration limit) noexcept {
+  if (detail::injected(call::epoll_wait)) return -1;
+#if defined(SYS_epoll_pwait2)
+  timespec time{};
+  time.tv_sec = std::chrono::duration_cast<std::chrono::seconds>(limit).count();
+  time.tv_nsec = std::chrono::duration_cast<std::chrono::nanoseconds>(limit % std::chrono::seconds(1)).count();
+  return static_cast<int>(::syscall(SYS_epoll_pwait2, epoll, events, count, &time, nullptr, 0));
+#else
+  (void)epoll, (void)events, (void)count, (void)limit;
+  errno = ENOSYS;
+  return -1;
+#endif
+}
+
+// Anonymous private memory, or nullptr with errno set.
+inline void* map_memory(std::size_t bytes, int flags = 0) noexcept {
+  if (detail::injected(call::mmap)) return nullptr;
+  void* const memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
+  return memory == MAP_FAILED ? nullptr : memory;
+}
+inline void unmap_memory(void* memory, std::size_t bytes) noexcept { ::munmap(memory, bytes); }
+inline int protect(void* memory, std::size_t bytes, int protection) noexcept {
+  return detail::injected(call::mprotect) ? -1 : ::mprotect(memory, bytes, protection);
+}
+inline int advise(void* memory, std::size_t bytes, int advice) noexcept {
+  return detail::injected(call::madvise) ? -1 : ::madvise(memory, bytes, advice);
+}
+
+// Never hard-coded: AArch64 kernels use 4, 16 or 64 KiB.
+inline std::size_t page_size() noexcept {
+  static const std::size_t size = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  return size;
+}
+
+}  // namespace eventer::inline EVENTER_ABI::system

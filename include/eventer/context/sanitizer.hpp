@@ -1,0 +1,101 @@
+// What AddressSanitizer, ThreadSanitizer, LeakSanitizer and valgrind must be told about stacks that are not the thread's own.
+// Without them every function here is empty.
+//
+// Under ASan and TSan coroutines have private stacks unless EVENTER_SANITIZE_SHARED=1 is set; then a stack's shadow moves with its bytes.
+#pragma once
+
+#include <cstddef>
+#include <cstdlib>
+#include <cstring>
+
+#include "eventer/base/config.hpp"
+
+#if !defined(EVENTER_NO_VALGRIND) && __has_include(<valgrind/valgrind.h>)
+#include <valgrind/valgrind.h>
+#define EVENTER_VALGRIND 1
+#else
+#define EVENTER_VALGRIND 0
+#endif
+
+#if EVENTER_ASAN
+extern "C" {
+void __sanitizer_start_switch_fiber(void** fake_stack_save, const void* bottom, std::size_t size);
+void __sanitizer_finish_switch_fiber(void* fake_stack_save, const void** bottom_old, std::size_t* size_old);
+void __asan_unpoison_memory_region(const volatile void* address, std::size_t size);
+void __lsan_register_root_region(const void* region, std::size_t size);
+void __lsan_unregister_root_region(const void* region, std::size_t size);
+void __asan_get_shadow_mapping(std::size_t* scale, std::size_t* offset);
+}
+#endif
+#if EVENTER_TSAN
+extern "C" {
+void* __tsan_get_current_fiber();
+void* __tsan_create_fiber(unsigned flags);
+void __tsan_destroy_fiber(void* fiber);
+void __tsan_switch_to_fiber(void* fiber, unsigned flags);
+}
+#endif
+
+namespace eventer::inline EVENTER_ABI::context {
+
+#if EVENTER_ASAN
+// Before a switch to a stack; `fake_stack_save` keeps the leaving context's fake stack, nullptr if it never comes back.
+EVENTER_ALWAYS_INLINE void before_switch(void** fake_stack_save, const void* bottom, std::size_t size) {
+  __sanitizer_start_switch_fiber(fake_stack_save, bottom, size);
+}
+// First thing after it, with what was saved there; tells where the context came from that was left.
+EVENTER_ALWAYS_INLINE void after_switch(void* fake_stack_save, const void** old_bottom, std::size_t* old_size) {
+  __sanitizer_finish_switch_fiber(fake_stack_save, old_bottom, old_size);
+}
+inline void unpoison_memory(const void* memory, std::size_t bytes) { __asan_unpoison_memory_region(memory, bytes); }
+inline void register_root_region(const void* memory, std::size_t bytes) { __lsan_register_root_region(memory, bytes); }
+inline void unregister_root_region(const void* memory, std::size_t bytes) { __lsan_unregister_root_region(memory, bytes); }
+
+// One shadow byte describes eight.
+constexpr std::size_t shadow_bytes(std::size_t bytes) noexcept { return bytes / 8; }
+inline unsigned char* shadow_of(const void* memory) {
+  std::size_t scale = 0, offset = 0;
+  __asan_get_shadow_mapping(&scale, &offset);
+  return reinterpret_cast<unsigned char*>((reinterpret_cast<std::size_t>(memory) >> scale) + offset);
+}
+__attribute__((no_sanitize("address"))) inline void copy_shadow_out(const void* memory, std::size_t bytes, unsigned char* to) {
+  const volatile unsigned char* const from = shadow_of(memory);
+  for (std::size_t i = 0; i < shadow_bytes(bytes); ++i) to[i] = from[i];
+}
+__attribute__((no_sanitize("address"))) inline void copy_shadow_in(const void* memory, std::size_t bytes, const unsigned char* from) {
+  volatile unsigned char* const to = shadow_of(memory);
+  for (std::size_t i = 0; i < shadow_bytes(bytes); ++i) to[i] = from[i];
+}
+#else
+inline void unpoison_memory(const void*, std::size_t) noexcept {}
+inline void register_root_region(const void*, std::size_t) noexcept {}
+inline void unregister_root_region(const void*, std::size_t) noexcept {}
+constexpr std::size_t shadow_bytes(std::size_t) noexcept { return 0; }
+#endif
+
+#if EVENTER_TSAN
+inline void* current_fiber() { return __tsan_get_current_fiber(); }
+inline void* create_fiber() { return __tsan_create_fiber(0); }
+inline void destroy_fiber(void* fiber) { __tsan_destroy_fiber(fiber); }
+// Flags 0: the switch orders what was done before it.
+EVENTER_ALWAYS_INLINE void switch_fiber(void* fiber) { __tsan_switch_to_fiber(fiber, 0); }
+#endif
+
+#if EVENTER_VALGRIND
+inline unsigned valgrind_register_stack(const void* low, const void* high) { return VALGRIND_STACK_REGISTER(low, high); }
+inline void valgrind_deregister_stack(unsigned id) { VALGRIND_STACK_DEREGISTER(id); }
+inline bool running_on_valgrind() { return RUNNING_ON_VALGRIND != 0; }
+#else
+inline unsigned valgrind_register_stack(const void*, const void*) noexcept { return 0; }
+inline void valgrind_deregister_stack(unsigned) noexcept {}
+inline bool running_on_valgrind() noexcept { return false; }
+#endif
+
+// Whether coroutines get stacks of their own unless the environment says otherwise.
+inline bool prefers_private_stacks() {
+  if (!EVENTER_ASAN && !EVENTER_TSAN && !running_on_valgrind()) return false;
+  const char* const shared = std::getenv("EVENTER_SANITIZE_SHARED");
+  return shared == nullptr || std::strcmp(shared, "1") != 0;
+}
+
+}  // namespace eventer::inline EVENTER_ABI::context

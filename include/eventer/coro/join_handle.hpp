@@ -1,0 +1,204 @@
+// join_handle<R>: asks a spawned coroutine for its result. Dropping it detaches the coroutine.
+//
+// A handle to a coroutine of this thread's loop points at its control block; one that came from another thread's spawn shares a
+// remote_join with it. The first kind is used on its loop's thread only.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <utility>
+
+#include "eventer/base/result.hpp"
+#include "eventer/coro/remote_join.hpp"
+
+namespace eventer::inline EVENTER_ABI {
+
+template <class R>
+class join_handle {
+ public:
+  join_handle() noexcept = default;
+  join_handle(join_handle&& other) noexcept
+      : block_(std::exchange(other.block_, nullptr)), remote_(std::move(other.remote_)) {}
+  join_handle& operator=(join_handle&& other) noexcept {
+    std::swap(block_, other.block_);
+    remote_.swap(other.remote_);
+    return *this;
+  }
+  ~join_handle() { detach(); }
+
+  // Waits for the coroutine's end and gives its result.
+  //
+  // Completes: when the coroutine has ended. On a plain thread it blocks (for a coroutine of another thread's loop).
+  // Returns: what the coroutine returned; rethrows what it threw. The handle is empty afterwards.
+  // Errors: std::system_error(operation_canceled) if the coroutine was cancelled, (resource_deadlock_would_occur) for oneself,
+  // (invalid_argument) for an empty handle; `cancelled` if the caller is cancelled while it waits.
+  R join() {
+    check_joinable();
+    if (wait(no_deadline) == wake_reason::canceled) give_up();
+    return take();
+  }
+
+  // The same, not longer than `limit`: timed_out leaves the coroutine running and the handle as it was. An exception that the coroutine
+  // threw comes as try_join gives it.
+  io_result<R> join_for(duration limit) {
+    check_joinable();
+    switch (wait(deadline_after(clock::now(), limit))) {
+      case wake_reason::timed_out: return errc::timed_out;
+      case wake_reason::canceled: return errc::canceled;
+      default: return take_without_exception();
+    }
+  }
+
+  // join() without exceptions: a std::system_error becomes its code, any other exception errc::exception, cancellation
+  // operation_canceled.
+  io_result<R> try_join() {
+    check_joinable();
+    if (wait(no_deadline) == wake_reason::canceled) return errc::canceled;
+    return take_without_exception();
+  }
+
+  // Asks the coroutine to end: its await in progress, or its next one, throws `cancelled`. It has not ended yet when this
+  // returns: join it. Nothing happens if it has ended already.
+  void cancel() {
+    if (block_ != nullptr) {
+      if (!block_->has(coroutine_flag::ended)) scheduler::of(*block_).cancel(*block_);
+    } else if (remote_ != nullptr) {
+      if (scheduler* const where = remote_->target_scheduler(); where != nullptr)
+        where->post([join = remote_] { join->cancel_target(); });
+    }
+  }
+
+  // Whether the coroutine has ended, so that join() would not wait.
+  bool done() const {
+    if (block_ != nullptr) return block_->has(coroutine_flag::ended);
+    return remote_ != nullptr && remote_->done();
+  }
+  // Unique among the coroutines of its loop; 0 for an empty handle.
+  std::uint64_t id() const {
+    if (block_ != nullptr) return details_of(*block_).id;
+    return remote_ != nullptr ? remote_->id() : 0;
+  }
+  // Whether there is a coroutine to join.
+  bool joinable() const noexcept { return block_ != nullptr || remote_ != nullptr; }
+
+  // For the spawning code alone.
+  explicit join_handle(control_block& block) noexcept : block_(&block) {}
+  control_block& block_for_remote() noexcept { return *block_; }
+  explicit join_handle(std::shared_ptr<detail::remote_join<R>> remote) noexcept : remote_(std::move(remote)) {}
+
+ private:
+  void detach() noexcept {
+    remote_.reset();
+    control_block* const block = std::exchange(block_, nullptr);
+    if (block == nullptr) return;
+    if (control_block_store::of(*block).owner != nullptr) return scheduler::of(*block).drop_handle(*block);
+    destroy_result(*block);
+    scheduler::release_joined(*block);
+  }
+  static void destroy_result([[maybe_unused]] control_block& block) noexcept {
+    if (scheduler::outcome_of(block) == outcome::exception)
+      detail::stored<std::exception_ptr>::destroy(details_of(block).storage);
+    else if constexpr (!std::is_void_v<R>)
+      if (scheduler::outcome_of(block) == outcome::value) detail::result_storage<R>::destroy(details_of(block).storage);
+  }
+
+  void check_joinable() const {
+    if (!joinable())
+      throw_error(std::make_error_code(std::errc::invalid_argument), "join of an empty join_handle (joined or moved from before)");
+    if (block_ != nullptr && block_ == scheduler::running_block())
+      throw_error(std::make_error_code(std::errc::resource_deadlock_would_occur), "a coroutine joins itself");
+  }
+
+  wake_reason wait(time_point deadline) {
+    if (remote_ != nullptr) return remote_->wait(remote_, deadline);
+    if (block_->has(coroutine_flag::ended)) return wake_reason::ready;
+    scheduler& here = scheduler::of(*block_);
+    if (scheduler::current() != &here)
+      broken_rule("a join_handle is joined on a thread that does not run its loop: use the handle that event_loop::spawn gives to other threads");
+    if (here.running() == nullptr)
+      broken_rule("join() outside a coroutine would block the loop: join from a coroutine, or spawn one that joins");
+    if (here.cancellation_due()) return wake_reason::canceled;
+    details_of(*block_).joiner = here.running();
+    const wake_reason reason = here.park_until(deadline);
+    if (reason != wake_reason::ready) details_of(*block_).joiner = nullptr;
+    return reason;
+  }
+
+  // The joining coroutine was cancelled.
+  [[noreturn]] static void give_up() {
+#if EVENTER_EXCEPTIONS
+    if (std::uncaught_exceptions() == 0) throw cancelled{};
+#endif
+    throw_error(make_error_code(errc::canceled), "join() while the joining coroutine is cancelled; try_join answers an error");
+  }
+
+  outcome how() const noexcept { return block_ != nullptr ? scheduler::outcome_of(*block_) : remote_->how(); }
+
+  R take() {
+    switch (how()) {
+      case outcome::value: return take_value();
+#if EVENTER_EXCEPTIONS
+      case outcome::exception: std::rethrow_exception(take_exception());
+#endif
+      default:
+        detach();
+        throw_error(make_error_code(errc::canceled), "the joined coroutine was cancelled");
+    }
+  }
+  io_result<R> take_without_exception() {
+    switch (how()) {
+      case outcome::value:
+        if constexpr (std::is_void_v<R>) {
+          take_value();
+          return {};
+        } else {
+          return take_value();
+        }
+#if EVENTER_EXCEPTIONS
+      case outcome::exception:
+        try {
+          std::rethrow_exception(take_exception());
+        } catch (const std::system_error& failure) {
+          return failure.code();
+        } catch (...) {
+          return errc::exception;
+        }
+#endif
+      default: detach(); return errc::canceled;
+    }
+  }
+
+  R take_value() {
+    struct release {
+      join_handle* self;
+      ~release() {
+        if (self->block_ != nullptr) scheduler::release_joined(*std::exchange(self->block_, nullptr));
+        self->remote_.reset();
+      }
+    } at_end{this};
+    if constexpr (std::is_void_v<R>) {
+      return;
+    } else if (block_ != nullptr) {
+      if constexpr (std::is_reference_v<R>)
+        return *detail::result_storage<R>::take(details_of(*block_).storage);
+      else
+        return detail::result_storage<R>::take(details_of(*block_).storage);
+    } else {
+      if constexpr (std::is_reference_v<R>)
+        return **remote_->value;
+      else
+        return std::move(*remote_->value);
+    }
+  }
+  std::exception_ptr take_exception() {
+    if (remote_ != nullptr) return std::exchange(remote_, nullptr)->exception();
+    std::exception_ptr exception = detail::stored<std::exception_ptr>::take(details_of(*block_).storage);
+    scheduler::release_joined(*std::exchange(block_, nullptr));
+    return exception;
+  }
+
+  control_block* block_ = nullptr;
+  std::shared_ptr<detail::remote_join<R>> remote_;
+};
+
+}  // namespace eventer::inline EVENTER_ABI

@@ -1,0 +1,104 @@
+// post_queue: functions that other threads hand to a loop. Many producers push without a lock; the loop takes all of them at once.
+//
+// The producer that finds the loop announced as asleep, and no other, has to wake it: at most one system call a sleep, none while
+// the loop is awake.
+#pragma once
+
+#include <atomic>
+#include <type_traits>
+#include <utility>
+
+#include "eventer/base/config.hpp"
+
+namespace eventer::inline EVENTER_ABI {
+
+class post_queue {
+ public:
+  struct message {
+    message* next = nullptr;
+    // Runs the function if `run`, and destroys it in either case.
+    void (*finish)(message*, bool run) = nullptr;
+  };
+
+  post_queue() = default;
+  post_queue(const post_queue&) = delete;
+  post_queue& operator=(const post_queue&) = delete;
+  ~post_queue() { discard(); }
+
+  // Any thread. True if the caller has to wake the consumer.
+  template <class F>
+  bool push(F&& function) {
+    struct typed : message {
+      explicit typed(F&& f) : callable(std::forward<F>(f)) {}
+      std::decay_t<F> callable;
+    };
+    auto* const node = new typed(std::forward<F>(function));
+    node->finish = [](message* base, bool run) {
+      auto* const self = static_cast<typed*>(base);
+      struct destroy_at_end {
+        typed* node;
+        ~destroy_at_end() { delete node; }
+      } guard{self};
+      if (run) self->callable();
+    };
+    message* head = head_.load(std::memory_order_relaxed);
+    do node->next = head;
+    while (!head_.compare_exchange_weak(head, node, std::memory_order_seq_cst, std::memory_order_relaxed));
+    return asleep_.load(std::memory_order_seq_cst) && asleep_.exchange(false, std::memory_order_seq_cst);
+  }
+
+  // The consumer is about to block. False if it must not: something has been posted.
+  bool announce_sleep() noexcept {
+    asleep_.store(true, std::memory_order_seq_cst);
+    if (head_.load(std::memory_order_seq_cst) == nullptr) return true;
+    announce_awake();
+    return false;
+  }
+  void announce_awake() noexcept { asleep_.store(false, std::memory_order_relaxed); }
+
+  bool empty() const noexcept { return head_.load(std::memory_order_relaxed) == nullptr && taken_ == nullptr; }
+
+  // The consumer: runs everything that was posted before the call, oldest first. If one throws, the rest stays queued.
+  void run_all() {
+    if (taken_ == nullptr) {
+      if (EVENTER_LIKELY(head_.load(std::memory_order_relaxed) == nullptr)) return;
+      taken_ = in_order(head_.exchange(nullptr, std::memory_order_acquire));
+    }
+    while (taken_ != nullptr) {
+      message* const node = std::exchange(taken_, taken_->next);
+      node->finish(node, true);
+    }
+  }
+
+  // Destroys what is queued without running it.
+  void discard() {
+    for (;;) {
+      message* node = std::exchange(taken_, nullptr);
+      if (node == nullptr) node = in_order(head_.exchange(nullptr, std::memory_order_acquire));
+      if (node == nullptr) return;
+      while (node != nullptr) {
+        message* const next = node->next;
+        node->finish(node, false);
+        node = next;
+      }
+    }
+  }
+
+ private:
+  static message* in_order(message* newest) noexcept {
+    message* oldest = nullptr;
+    while (newest != nullptr) {
+      message* const next = newest->next;
+      newest->next = oldest;
+      oldest = newest;
+      newest = next;
+    }
+    return oldest;
+  }
+
+  std::atomic<message*> head_{nullptr};
+  std::atomic<bool> asleep_{false};
+  message* taken_ = nullptr;
+};
+
+}  // namespace eventer::inline EVENTER_ABI

@@ -1,0 +1,685 @@
+// scheduler: the ready queue, the stacks and the one flat loop that resumes coroutines. It knows nothing of descriptors.
+//
+// It rests on the switch (context/) and on shared stacks (stack/). The rule that must not be broken: `resume` is called from the
+// native stack only, from the loop in `run_ready`; whoever wakes a coroutine only enqueues it.
+#pragma once
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <exception>
+#include <memory>
+#include <vector>
+
+#include "eventer/base/log.hpp"
+#include "eventer/base/ring_buffer.hpp"
+#include "eventer/base/symbol.hpp"
+#include "eventer/context/exception_state.hpp"
+#include "eventer/context/fp_environment.hpp"
+#include "eventer/context/sanitizer.hpp"
+#include "eventer/context/shadow_stack.hpp"
+#include "eventer/context/switch.hpp"
+#include "eventer/coro/control_block.hpp"
+#include "eventer/coro/entry.hpp"
+#include "eventer/coro/post_queue.hpp"
+
+namespace eventer::inline EVENTER_ABI {
+
+// Where the control blocks of a scheduler are. It outlives its scheduler while join handles still hold blocks of it.
+struct control_block_store {
+  explicit control_block_store(scheduler& self) noexcept : blocks(chunks, this), owner(&self) {}
+  static control_block_store& of(const control_block& block) noexcept {
+    return *static_cast<control_block_store*>(control_block_slab::owner_of(&block));
+  }
+
+  chunk_source chunks;
+  control_block_slab blocks;
+  scheduler* owner;         // nullptr once the scheduler is gone
+  std::size_t orphans = 0;  // blocks that handles still hold then
+};
+
+struct scheduler_options {
+  unsigned shared_stacks = 16;
+  std::size_t shared_stack_bytes = default_shared_stack_bytes;
+  std::size_t own_stack_bytes = std::size_t{256} << 10;  // reserved, not touched
+  std::size_t max_coroutines = SIZE_MAX;
+  std::size_t max_saved_bytes = SIZE_MAX;
+  bool private_stacks = false;  // every coroutine gets a stack of its own, as under the sanitizers
+  bool evict_always = false;    // copy a coroutine out at every suspension: for tests
+  void (*out_of_memory)() = nullptr;  // called when no parked coroutine can be saved; must not return. Default: message, abort
+};
+
+class EVENTER_API scheduler {
+ public:
+  explicit scheduler(const scheduler_options& options)
+      : options_(with_environment(options)), store_(new control_block_store(*this)), saves_(save_chunks_) {
+    if (const char* const refusal = context::shadow_stack_refusal(); refusal != nullptr)
+      throw_error(std::make_error_code(std::errc::not_supported), refusal);
+    if (options_.shared_stacks == 0) options_.shared_stacks = 1;
+    stacks_.reserve(options_.shared_stacks);
+  }
+  scheduler(const scheduler&) = delete;
+  scheduler& operator=(const scheduler&) = delete;
+
+  // The scheduler whose loop runs on this thread now; nullptr if none does.
+  static scheduler* current() noexcept { return current_; }
+  // The coroutine that is running on this thread; nullptr on a native stack.
+  static control_block* running_block() noexcept { return current_ == nullptr ? nullptr : current_->running_; }
+  static scheduler& of(const control_block& block) noexcept {
+    return *control_block_store::of(block).owner;
+  }
+
+  const scheduler_options& options() const noexcept { return options_; }
+  control_block* running() const noexcept { return running_; }
+  // For code that runs something else on a stack of its own inside a coroutine.
+  control_block* exchange_running(control_block* block) noexcept { return std::exchange(running_, block); }
+  std::size_t living() const noexcept { return living_; }
+  std::size_t ready_count() const noexcept { return ready_.size(); }
+  bool stopping() const noexcept { return stopping_; }
+  const char* name_of(control_block& block) noexcept { return entries_[details_of(block).entry].name; }
+  const std::vector<entry_record>& entries() const noexcept { return entries_; }
+  entry_record& entry_of(control_block& block) noexcept { return entries_[details_of(block).entry]; }
+  const std::vector<std::unique_ptr<shared_stack>>& shared_stacks() const noexcept { return stacks_; }
+  save_stack_pool& saves() noexcept { return saves_; }
+  std::uint64_t resumes() const noexcept { return resumes_; }
+
+  // --- starting -----------------------------------------------------------------------------------------------------------
+
+  // A control block for a coroutine that is not ready yet; the caller puts its callable in and calls make_ready.
+  // Throws std::system_error(not_enough_memory) at the limits of the options or of the machine.
+  control_block& create(const callable_operations& operations, const void* key, const char* name, std::uint8_t flags,
+                        std::size_t own_stack_bytes) {
+    if (EVENTER_UNLIKELY(living_ >= options_.max_coroutines))
+      throw_error(std::make_error_code(std::errc::not_enough_memory), "spawn: loop_options::max_coroutines is reached");
+    if (EVENTER_UNLIKELY(saves_.bytes_in_use() > options_.max_saved_bytes))
+      throw_error(std::make_error_code(std::errc::not_enough_memory), "spawn: loop_options::max_saved_bytes is reached");
+    control_block* const memory = store_->blocks.allocate();
+    if (EVENTER_UNLIKELY(memory == nullptr))
+      throw_error(std::make_error_code(std::errc::not_enough_memory), "spawn: no memory for a control block");
+    control_block& block = *::new (static_cast<void*>(memory)) control_block;
+    control_block_details& details = *::new (static_cast<void*>(&details_of(block))) control_block_details;
+    block.flags = static_cast<std::uint8_t>(flags | coroutine_flag::has_callable);
+#if EVENTER_EXCEPTIONS
+    try {
+#endif
+      details.entry = entry_index(operations, key, name);
+      if (EVENTER_UNLIKELY(options_.private_stacks || block.has(coroutine_flag::own_stack))) {
+        block.set(coroutine_flag::own_stack);
+        block.stack = take_own_stack(own_stack_bytes);
+      }
+#if EVENTER_EXCEPTIONS
+    } catch (...) {
+      block.flags = coroutine_flag::ended;
+      store_->blocks.release(&block);
+      throw;
+    }
+#endif
+    details.id = ++last_id_;
+    ++living_;
+    ++entries_[details.entry].spawned;
+    return block;
+  }
+
+  // Undoes `create` where the callable could not be put in.
+  void discard(control_block& block) noexcept {
+    --entry_of(block).spawned;
+    release_stack(block);
+    --living_;
+    block.flags = coroutine_flag::ended;
+    store_->blocks.release(&block);
+  }
+
+  // --- waiting ------------------------------------------------------------------------------------------------------------
+
+  EVENTER_ALWAYS_INLINE void make_ready(control_block& block, wake_reason reason) {
+    block.wake = reason;
+    ready_.push_back(&block);
+  }
+
+  // Ends the wait of a parked coroutine; nothing if it is not parked any more. Requires: the loop's thread.
+  void wake(control_block& block, wake_reason reason) {
+    if (block.wake != wake_reason::parked) return;
+    if (block.has(coroutine_flag::timed)) disarm(block);
+    block.waiting_on = nullptr;
+    make_ready(block, reason);
+  }
+
+  // Suspends the running coroutine until it is woken. Before, the caller has stored where the wake-up will come from.
+  // No cancellation is looked at here.
+  EVENTER_ALWAYS_INLINE wake_reason park() {
+    control_block& block = *running_;
+    block.wake = wake_reason::parked;
+    switch_out(block);
+    return block.wake;
+  }
+  // The same, but not longer than to `deadline`; no_deadline arms nothing.
+  EVENTER_ALWAYS_INLINE wake_reason park_until(time_point deadline) {
+    if (deadline != no_deadline) {
+      timers_.arm(details_of(*running_).timer, deadline);
+      running_->set(coroutine_flag::timed);
+    }
+    return park();
+  }
+
+  // Lets everything else that is ready run first.
+  void yield() {
+    make_ready(*running_, wake_reason::ready);
+    switch_out(*running_);
+  }
+
+  // Whether an await of the running coroutine has to end with operation_canceled instead of waiting. Throws `cancelled` where it may.
+  bool cancellation_due() {
+    control_block& block = *running_;
+    if (EVENTER_LIKELY(!block.has(coroutine_flag::cancel_requested)) || block.has(coroutine_flag::shielded)) return false;
+    return deliver_cancellation();
+  }
+
+  // Cancels a coroutine: its await in progress, or its next one, throws `cancelled`. Requires: the loop's thread.
+  void cancel(control_block& block) {
+    if (block.has(coroutine_flag::ended)) return;
+    block.set(coroutine_flag::cancel_requested);
+    if (block.wake == wake_reason::parked && !block.has(coroutine_flag::shielded)) end_wait(block, wake_reason::canceled);
+  }
+
+  const timer_heap& timers() const noexcept { return timers_; }
+  std::size_t timer_count() const noexcept { return timers_.size(); }
+
+  // --- the loop's side ----------------------------------------------------------------------------------------------------
+
+  // Makes this the current scheduler of the thread, for the time of the object.
+  class entered {
+   public:
+    explicit entered(scheduler& self) noexcept : outer_(current_) {
+      current_ = &self;
+      self.exceptions_ = context::thread_exception_state();
+    }
+    entered(const entered&) = delete;
+    entered& operator=(const entered&) = delete;
+    ~entered() { current_ = outer_; }
+
+   private:
+    scheduler* outer_;
+  };
+
+  // Resumes at most `budget` ready coroutines; answers how many. Requires: a native stack, inside `entered`.
+  std::size_t run_ready(std::size_t budget) {
+    std::size_t resumed = 0;
+    while (resumed < budget && !ready_.empty()) {
+      if (EVENTER_UNLIKELY(ready_.size() >= prefetch_from && saves_.bytes_in_use() > prefetch_footprint)) prefetch();
+      control_block& block = *ready_.pop_front();
+      ++resumed;
+      if (EVENTER_UNLIKELY(!resume(block))) {
+        // No memory to save the present occupant: what else is ready may free some.
+        ready_.push_back(&block);
+        if (++refused_ > ready_.size()) out_of_memory();
+        continue;
+      }
+      refused_ = 0;
+      if (EVENTER_UNLIKELY(block.has(coroutine_flag::ended))) finish(block);
+    }
+    resumes_ += resumed;
+    return resumed;
+  }
+
+  // Wakes the coroutines whose time limit has passed, at most `budget` of them.
+  void expire_timers(time_point now, std::size_t budget) {
+    while (budget-- > 0) {
+      timer_node* const node = timers_.take_expired(now);
+      if (node == nullptr) return;
+      // The node is the `timer` of a control block's cold part.
+      auto* const details = reinterpret_cast<control_block_details*>(reinterpret_cast<char*>(node) -
+                                                                     offsetof(control_block_details, timer));
+      end_wait(*control_block_slab::hot_of_cold(details), wake_reason::timed_out);
+    }
+  }
+
+  // Any thread: runs `function` on the loop's thread, outside any coroutine.
+  template <class F>
+  void post(F&& function) {
+    if (posts_.push(std::forward<F>(function))) wake_loop();
+  }
+  post_queue& posts() noexcept { return posts_; }
+
+  // The handle of `block` is gone: nobody will ask for the result. Requires: the loop's thread.
+  void drop_handle(control_block& block) noexcept {
+    block.clear(coroutine_flag::has_handle);
+    if (!block.has(coroutine_flag::ended)) return;
+    entry_of(block).operations->destroy_result(block);
+    release_joined(block);
+  }
+  // The result was taken or destroyed. Also after the scheduler's end.
+  static void release_joined(control_block& block) noexcept {
+    control_block_store& store = control_block_store::of(block);
+    store.blocks.release(&block);
+    if (store.owner == nullptr && --store.orphans == 0) delete &store;
+  }
+
+  // The loop has nothing to do: what a peak of ready coroutines has left goes back.
+  void release_peak_memory() noexcept { ready_.shrink(); }
+
+  // Visits every coroutine that has not ended.
+  template <class Visitor>
+  void for_each_living(Visitor&& visit) {
+    store_->blocks.for_each([&](control_block& block) {
+      if (!block.has(coroutine_flag::ended)) visit(block);
+    });
+  }
+
+ protected:
+  ~scheduler() {
+    store_->blocks.for_each([this](control_block& block) {
+      if (block.has(coroutine_flag::has_handle)) ++store_->orphans;
+    });
+    store_->owner = nullptr;
+    if (store_->orphans == 0) delete store_;
+  }
+
+  // Called when an exception has left a coroutine that nobody can join any more.
+  virtual void unhandled_exception(control_block& block) = 0;
+  // From any thread: the loop may be asleep.
+  virtual void wake_loop() noexcept = 0;
+
+  // Cancels every coroutine and runs them to their ends. Requires: a native stack.
+  void unwind_all() {
+    stopping_ = true;
+    const entered here(*this);
+    for (unsigned round = 0; living_ > 0; ++round) {
+      if (round == 1000) refuse_to_hang();
+      for_each_living([this](control_block& block) {
+        block.clear(coroutine_flag::shielded);
+        cancel(block);
+      });
+      run_ready(SIZE_MAX);
+      posts_.run_all();
+    }
+    posts_.discard();
+  }
+
+  bool stopping_ = false;
+
+ private:
+  static constexpr std::size_t prefetch_from = 64;
+  static constexpr std::size_t prefetch_footprint = std::size_t{512} << 10;  // what a common L2 holds
+  static constexpr std::size_t prefetch_block_ahead = 24;
+  static constexpr std::size_t prefetch_save_ahead = 12;
+
+  static scheduler_options with_environment(scheduler_options options) {
+    if (const char* const text = std::getenv("EVENTER_EVICT_ALWAYS"); text != nullptr && *text == '1') options.evict_always = true;
+    if (const char* const text = std::getenv("EVENTER_SHARED_STACKS"); text != nullptr && std::atoi(text) > 0)
+      options.shared_stacks = static_cast<unsigned>(std::atoi(text));
+    if (context::prefers_private_stacks()) options.private_stacks = true;
+    return options;
+  }
+
+  // --- resuming -----------------------------------------------------------------------------------------------------------
+
+  EVENTER_ALWAYS_INLINE bool resume(control_block& block) {
+    if (EVENTER_UNLIKELY(block.sp == nullptr)) {
+      if (EVENTER_UNLIKELY(!start(block))) return false;
+      if (EVENTER_UNLIKELY(block.sp == nullptr)) return true;  // cancelled before it began
+    } else if (EVENTER_UNLIKELY(!block.stack->occupy(block))) {
+      return false;
+    }
+    block.stack->last_used = ++uses_;
+    if (EVENTER_UNLIKELY(trace_)) trace_resume(block);
+    running_ = &block;
+    context::exchange_exception_state(exceptions_, block.caught_exceptions, block.uncaught_exceptions);
+    switch_to(block);
+    context::exchange_exception_state(exceptions_, block.caught_exceptions, block.uncaught_exceptions);
+    running_ = nullptr;
+    block.stack->mark(block);
+    if (EVENTER_UNLIKELY(options_.evict_always) && !block.has(coroutine_flag::own_stack | coroutine_flag::ended))
+      block.stack->evict();
+    return true;
+  }
+
+  EVENTER_ALWAYS_INLINE void switch_to(control_block& block) {
+#if EVENTER_ASAN
+    context::before_switch(&native_fake_stack_, block.stack->memory().bottom(), block.stack->memory().size());
+#endif
+#if EVENTER_TSAN
+    native_fiber_ = context::current_fiber();
+    context::switch_fiber(block.fiber);
+#endif
+    context::switch_context(&native_sp_, block.sp);
+#if EVENTER_ASAN
+    context::after_switch(native_fake_stack_, nullptr, nullptr);
+#endif
+  }
+
+  // The coroutine's side. Cancellation and exceptions are handled by whoever calls this, after it has returned.
+  EVENTER_ALWAYS_INLINE void switch_out(control_block& block) {
+    const int saved_errno = errno;
+#if !defined(NDEBUG)
+    const context::fp_environment before = context::fp_environment::current();
+    if (EVENTER_UNLIKELY(before != native_fp_) && !switches_fp(block)) report_fp_change(block);
+#endif
+    if (EVENTER_UNLIKELY(switches_fp(block)))
+      switch_out_with_fp(block);
+    else
+      switch_to_native(block);
+    errno = saved_errno;
+  }
+  EVENTER_ALWAYS_INLINE void switch_to_native(control_block& block) {
+#if EVENTER_ASAN
+    context::before_switch(&block.fake_stack, native_bottom_, native_size_);
+#endif
+#if EVENTER_TSAN
+    context::switch_fiber(native_fiber_);
+#endif
+    context::switch_context(&block.sp, native_sp_);
+#if EVENTER_ASAN
+    context::after_switch(block.fake_stack, &native_bottom_, &native_size_);
+#endif
+  }
+  EVENTER_NOINLINE void switch_out_with_fp(control_block& block) {
+    const context::fp_environment mine = context::fp_environment::current();
+    native_fp_.load();
+    switch_to_native(block);
+    mine.load();
+  }
+  static bool switches_fp([[maybe_unused]] const control_block& block) noexcept {
+    return EVENTER_SAVE_FP_CONTROL != 0 || block.has(coroutine_flag::own_fp);
+  }
+  EVENTER_NOINLINE void report_fp_change(control_block& block) {
+    if (fp_change_reported_) return;
+    fp_change_reported_ = true;
+    log(log_level::warning,
+        "coroutine \"%s\" suspends with a changed floating-point environment (rounding, exceptions masks), which every other coroutine "
+        "of this thread now runs with: restore it before you wait, or spawn it with spawn_options{.own_fp_environment = true}",
+        display_name(block));
+  }
+
+  // First run: binds a stack and lays the first frame. False where the stack's occupant can't be saved.
+  EVENTER_NOINLINE bool start(control_block& block) {
+    if (EVENTER_UNLIKELY(block.has(coroutine_flag::cancel_requested))) {
+      entry_of(block).operations->destroy_callable(block);
+      block.wake = wake_reason::ready;
+      end(block, outcome::canceled);
+      return true;
+    }
+    if (block.stack == nullptr) block.stack = choose_stack();
+    if (!block.stack->occupy(block)) {
+      block.stack = nullptr;
+      return false;
+    }
+#if EVENTER_TSAN
+    block.fiber = take_fiber();
+#endif
+    native_fp_ = context::fp_environment::current();
+    block.sp = context::make_context(block.stack->top(), &entry, &block);
+    return true;
+  }
+
+  static void entry(void* argument) {
+    control_block& block = *static_cast<control_block*>(argument);
+    scheduler& self = of(block);
+#if EVENTER_ASAN
+    context::after_switch(nullptr, &self.native_bottom_, &self.native_size_);
+#endif
+    self.entry_of(block).operations->run(block);
+    if (EVENTER_UNLIKELY(block.has(coroutine_flag::own_fp))) self.native_fp_.load();
+#if EVENTER_ASAN
+    context::before_switch(nullptr, self.native_bottom_, self.native_size_);
+#endif
+#if EVENTER_TSAN
+    context::switch_fiber(self.native_fiber_);
+#endif
+    context::switch_context(&block.sp, self.native_sp_);
+    __builtin_unreachable();
+  }
+
+#if EVENTER_TSAN
+  // ThreadSanitizer has room for about 8,000 fibers, so ended ones are used again.
+  void* take_fiber() {
+    if (fibers_.empty()) return context::create_fiber();
+    void* const fiber = fibers_.back();
+    fibers_.pop_back();
+    return fiber;
+  }
+  void return_fiber(void* fiber) {
+    if (fiber != nullptr) fibers_.push_back(fiber);
+  }
+#endif
+
+  // A stack nobody's bytes lie on, if there is one; else the least recently used.
+  shared_stack* choose_stack() {
+    if (free_stack_ != nullptr && free_stack_->occupant() == nullptr) return free_stack_;
+    shared_stack* best = nullptr;
+    for (const auto& each : stacks_) {
+      if (each->occupant() == nullptr) return each.get();
+      if (best == nullptr || each->last_used < best->last_used) best = each.get();
+    }
+    if (stacks_.size() < options_.shared_stacks) {
+#if EVENTER_EXCEPTIONS
+      try {
+#endif
+        stacks_.push_back(std::make_unique<shared_stack>(saves_, options_.shared_stack_bytes,
+                                                         static_cast<unsigned>(stacks_.size())));
+        return stacks_.back().get();
+#if EVENTER_EXCEPTIONS
+      } catch (const std::exception& failure) {
+        if (best == nullptr) throw;
+        log(log_level::warning, "only %zu shared stacks: %s", stacks_.size(), failure.what());
+        options_.shared_stacks = static_cast<unsigned>(stacks_.size());
+      }
+#endif
+    }
+    return best;
+  }
+
+  EVENTER_NOINLINE shared_stack* take_own_stack(std::size_t bytes) {
+    if (bytes == 0) bytes = options_.own_stack_bytes;
+    for (std::size_t i = own_stacks_.size(); i-- > 0;) {
+      if (own_stacks_[i]->size() < bytes || own_stacks_[i]->size() > 2 * bytes + system::page_size()) continue;
+      shared_stack* const found = own_stacks_[i].release();
+      own_stacks_[i] = std::move(own_stacks_.back());
+      own_stacks_.pop_back();
+      return found;
+    }
+    own_stacks_.reserve(own_stacks_.size() + 1);
+    ++own_stacks_alive_;
+    return std::make_unique<shared_stack>(saves_, bytes, own_stack_colour_++).release();
+  }
+
+  EVENTER_ALWAYS_INLINE void release_stack(control_block& block) noexcept {
+    if (block.stack == nullptr) return;
+    block.stack->forget(block);
+    if (EVENTER_UNLIKELY(block.has(coroutine_flag::own_stack)))
+      return_own_stack(block.stack);
+    else
+      free_stack_ = block.stack;
+  }
+  EVENTER_NOINLINE void return_own_stack(shared_stack* stack) noexcept {
+    if (own_stacks_.size() < own_stacks_kept) {
+#if EVENTER_EXCEPTIONS
+      try {
+#endif
+        own_stacks_.emplace_back(stack);
+        return;
+#if EVENTER_EXCEPTIONS
+      } catch (...) {
+      }
+#endif
+    }
+    --own_stacks_alive_;
+    delete stack;
+  }
+
+  // --- ending -------------------------------------------------------------------------------------------------------------
+
+ public:
+  // Called by the entry code, on the coroutine or instead of its run: what remains is to be done on the native stack by `finish`.
+  EVENTER_ALWAYS_INLINE static void end(control_block& block, outcome how) noexcept {
+    block.set(coroutine_flag::ended);
+    block.clear(coroutine_flag::has_callable);
+    block.wake = static_cast<wake_reason>(how);
+  }
+  static outcome outcome_of(const control_block& block) noexcept { return static_cast<outcome>(block.wake); }
+  static bool detached(const control_block& block) noexcept { return !block.has(coroutine_flag::has_handle); }
+  virtual bool wants_exceptions() const noexcept = 0;
+
+  // What messages call a coroutine. Async-signal-safe.
+  const char* display_name(control_block& block) noexcept { return entry_of(block).display.c_str(); }
+
+ private:
+  EVENTER_ALWAYS_INLINE void finish(control_block& block) {
+    control_block_details& details = details_of(block);
+    entry_record& record = entries_[details.entry];
+    ++record.ended;
+    record.evictions += block.copies;
+    record.copied_units += block.copied_units;
+    if (block.high_water_mark > record.high_water_mark) record.high_water_mark = block.high_water_mark;
+    release_stack(block);
+#if EVENTER_TSAN
+    return_fiber(block.fiber);
+#endif
+    --living_;
+    if (block.has(coroutine_flag::has_handle)) {
+      if (details.joiner != nullptr) wake(*std::exchange(details.joiner, nullptr), wake_reason::ready);
+      return;
+    }
+    if (EVENTER_UNLIKELY(outcome_of(block) == outcome::exception)) unhandled_exception(block);
+    record.operations->destroy_result(block);
+    store_->blocks.release(&block);
+  }
+
+  void disarm(control_block& block) noexcept {
+    timers_.cancel(details_of(block).timer);
+    block.clear(coroutine_flag::timed);
+  }
+
+  // Ends a wait from outside: whatever it waited on forgets it.
+  void end_wait(control_block& block, wake_reason reason) {
+    if (block.wake != wake_reason::parked) return;
+    if (block.waiting_on != nullptr) block.waiting_on->abandon(*block.waiting_on, block);
+    wake(block, reason);
+  }
+
+  EVENTER_NOINLINE bool deliver_cancellation() {
+#if EVENTER_EXCEPTIONS
+    if (std::uncaught_exceptions() > 0) return true;
+    // Through the ready queue first, so that a coroutine that swallows it in a loop can't stop the others.
+    yield();
+    throw cancelled{};
+#else
+    return true;
+#endif
+  }
+
+  [[noreturn]] EVENTER_NOINLINE void refuse_to_hang() {
+    for_each_living([this](control_block& block) {
+      log(log_level::error, "coroutine \"%s\" (id %llu) swallowed 1,000 cancellations while its loop was being destroyed", display_name(block),
+          static_cast<unsigned long long>(details_of(block).id));
+    });
+    broken_rule("a coroutine goes on waiting after it was cancelled: let `eventer::cancelled` leave it (catch (...) { throw; })");
+  }
+
+  [[noreturn]] EVENTER_NOINLINE void out_of_memory() {
+    if (options_.out_of_memory != nullptr) options_.out_of_memory();
+    broken_rule(
+        "out of memory: no parked coroutine can be copied to a save stack, so nothing can run; set loop_options::max_coroutines or "
+        "max_saved_bytes below what the machine has");
+  }
+
+  EVENTER_NOINLINE void trace_resume(control_block& block) {
+    log(log_level::debug, "resume \"%s\" (id %llu): %zu stack bytes", display_name(block),
+        static_cast<unsigned long long>(details_of(block).id), block.stack->used_by(block));
+  }
+
+  EVENTER_ALWAYS_INLINE void prefetch() noexcept {
+    const std::size_t count = ready_.size();
+    if (EVENTER_LIKELY(count > prefetch_block_ahead)) __builtin_prefetch(ready_[prefetch_block_ahead], 1);
+    const control_block* const block = ready_[count > prefetch_save_ahead ? prefetch_save_ahead : count - 1];
+    const std::size_t bytes = block->saved_bytes < 512 ? block->saved_bytes : 512;
+    for (std::size_t i = 0; i < bytes; i += 64) __builtin_prefetch(block->saved + i, 1);
+  }
+
+  // --- entry records ------------------------------------------------------------------------------------------------------
+
+  EVENTER_ALWAYS_INLINE std::uint32_t entry_index(const callable_operations& operations, const void* key, const char* name) {
+    if (EVENTER_LIKELY(last_entry_ < entries_.size()) && matches(entries_[last_entry_], operations, key, name)) return last_entry_;
+    return find_entry(operations, key, name);
+  }
+  static bool matches(const entry_record& record, const callable_operations& operations, const void* key, const char* name) noexcept {
+    return record.operations == &operations && record.key == key && record.name == name;
+  }
+  EVENTER_NOINLINE std::uint32_t find_entry(const callable_operations& operations, const void* key, const char* name) {
+    const std::size_t slots = entry_slots_.size();
+    for (std::size_t slot = hash_of(operations, key, name), tried = 0; tried < slots; ++slot, ++tried) {
+      const std::uint32_t index = entry_slots_[slot & (slots - 1)];
+      if (index == 0) break;
+      if (matches(entries_[index - 1], operations, key, name)) return last_entry_ = index - 1;
+    }
+    return last_entry_ = add_entry(operations, key, name);
+  }
+  std::uint32_t add_entry(const callable_operations& operations, const void* key, const char* name) {
+    entries_.push_back({&operations, key, name, name != nullptr  ? name
+                                                : key != nullptr ? detail::name_of_address(key)
+                                                                 : detail::type_in_signature(operations.signature())});
+    if (entries_.size() * 2 > entry_slots_.size()) {
+      entry_slots_.assign(entry_slots_.empty() ? 16 : entry_slots_.size() * 2, 0);
+      for (std::uint32_t i = 0; i < entries_.size(); ++i) place_entry(i);
+    } else {
+      place_entry(static_cast<std::uint32_t>(entries_.size() - 1));
+    }
+    return static_cast<std::uint32_t>(entries_.size() - 1);
+  }
+  void place_entry(std::uint32_t index) noexcept {
+    const entry_record& record = entries_[index];
+    std::size_t slot = hash_of(*record.operations, record.key, record.name);
+    while (entry_slots_[slot & (entry_slots_.size() - 1)] != 0) ++slot;
+    entry_slots_[slot & (entry_slots_.size() - 1)] = index + 1;
+  }
+  static std::size_t hash_of(const callable_operations& operations, const void* key, const char* name) noexcept {
+    return ((reinterpret_cast<std::uintptr_t>(&operations) ^ (reinterpret_cast<std::uintptr_t>(key) * 31) ^
+             (reinterpret_cast<std::uintptr_t>(name) * 131)) *
+            0x9E3779B97F4A7C15u) >>
+           16;
+  }
+
+  scheduler_options options_;
+
+  // What resuming touches.
+  control_block* running_ = nullptr;
+  void* native_sp_ = nullptr;
+  context::exception_state* exceptions_ = nullptr;
+  std::uint64_t uses_ = 0;
+  bool trace_ = log_enabled(log_level::debug);
+  ring_buffer<control_block*> ready_;
+  control_block_store* store_;
+  chunk_source save_chunks_;
+  save_stack_pool saves_;
+  timer_heap timers_;
+  post_queue posts_;
+
+  shared_stack* free_stack_ = nullptr;
+  std::vector<std::unique_ptr<shared_stack>> stacks_;
+  std::vector<std::unique_ptr<shared_stack>> own_stacks_;  // pooled, free ones
+  std::vector<entry_record> entries_;
+  std::vector<std::uint32_t> entry_slots_;
+  std::uint32_t last_entry_ = 0;
+  unsigned own_stack_colour_ = 0;
+  std::size_t own_stacks_alive_ = 0;
+  std::size_t living_ = 0;
+  std::size_t refused_ = 0;
+  std::uint64_t last_id_ = 0;
+  std::uint64_t resumes_ = 0;
+  context::fp_environment native_fp_ = context::fp_environment::current();
+  bool fp_change_reported_ = false;
+  static constexpr std::size_t own_stacks_kept = 64;
+#if EVENTER_ASAN
+  void* native_fake_stack_ = nullptr;
+  const void* native_bottom_ = nullptr;
+  std::size_t native_size_ = 0;
+#endif
+#if EVENTER_TSAN
+  void* native_fiber_ = nullptr;
+  std::vector<void*> fibers_;
+#endif
+
+  static inline constinit thread_local scheduler* current_ = nullptr;
+};
+
+}  // namespace eventer::inline EVENTER_ABI

@@ -1,0 +1,214 @@
+// spawn: starts a coroutine on the current loop. The callable and its arguments are moved into it, the result is moved out.
+#pragma once
+
+#include <cstddef>
+#include <type_traits>
+#include <utility>
+
+#include "eventer/coro/join_handle.hpp"
+
+namespace eventer::inline EVENTER_ABI {
+
+enum class stack_kind { shared, own };
+
+struct spawn_options {
+  const char* name = nullptr;  // shown in reports and messages; must outlive the loop (a literal does)
+  stack_kind stack = stack_kind::shared;
+  std::size_t own_stack_bytes = 0;  // with stack_kind::own; 0: the loop's default
+  bool own_fp_environment = false;  // rounding mode and masks belong to the coroutine: 13-15 ns more a resume and suspend
+};
+
+namespace detail {
+
+template <class R>
+void keep_result(control_block& block, auto&& call) {
+  if constexpr (std::is_void_v<R>) {
+    call();
+    scheduler::end(block, outcome::value);
+  } else if constexpr (std::is_reference_v<R>) {
+    auto* const result = std::addressof(call());
+    result_storage<R>::create(details_of(block).storage, result);
+    scheduler::end(block, outcome::value);
+  } else {
+    R result = call();
+    result_storage<R>::create(details_of(block).storage, std::move(result));
+    scheduler::end(block, outcome::value);
+  }
+}
+
+template <class Call>
+struct operations_of {
+  using result_type = std::invoke_result_t<Call&>;
+
+  static void call_and_keep(control_block& block) {
+    keep_result<result_type>(block, [&block]() -> result_type {
+      struct destroy_at_end {
+        control_block& block;
+        ~destroy_at_end() { destroy_callable(block); }
+      } guard{block};
+      return stored<Call>::get(details_of(block).storage)();
+    });
+  }
+
+  static void run(control_block& block) {
+#if EVENTER_EXCEPTIONS
+    if (scheduler::detached(block) && !scheduler::of(block).wants_exceptions()) return run_detached(block);
+    try {
+      call_and_keep(block);
+    } catch (const cancelled&) {
+      scheduler::end(block, outcome::canceled);
+    } catch (...) {
+      stored<std::exception_ptr>::create(details_of(block).storage, std::current_exception());
+      scheduler::end(block, outcome::exception);
+    }
+#else
+    call_and_keep(block);
+#endif
+  }
+#if EVENTER_EXCEPTIONS
+  // Nobody can receive an exception: it is not caught, so that the backtrace at terminate still shows where it came from.
+  static void run_detached(control_block& block) {
+    try {
+      call_and_keep(block);
+    } catch (const cancelled&) {
+      scheduler::end(block, outcome::canceled);
+    }
+  }
+#endif
+
+  static void destroy_callable(control_block& block) noexcept {
+    block.clear(coroutine_flag::has_callable);
+    stored<Call>::destroy(details_of(block).storage);
+  }
+  static void destroy_result(control_block& block) noexcept {
+    if (scheduler::outcome_of(block) == outcome::exception)
+      stored<std::exception_ptr>::destroy(details_of(block).storage);
+    else if constexpr (!std::is_void_v<result_type>)
+      if (scheduler::outcome_of(block) == outcome::value) result_storage<result_type>::destroy(details_of(block).storage);
+  }
+
+  static constexpr callable_operations table{&run, &destroy_callable, &destroy_result, &signature_of<Call>};
+};
+
+template <class F, class... Arguments>
+using call_type = std::conditional_t<sizeof...(Arguments) == 0 && !std::is_pointer_v<std::decay_t<F>>, std::decay_t<F>,
+                                     bound_call<std::decay_t<F>, std::decay_t<Arguments>...>>;
+
+template <class F, class... Arguments>
+concept spawnable = std::is_invocable_v<std::decay_t<F>, std::decay_t<Arguments>...>;
+
+template <class F, class... Arguments>
+using spawn_result = std::invoke_result_t<std::decay_t<F>, std::decay_t<Arguments>...>;
+
+// On the loop's thread: makes the coroutine and its handle.
+template <class F, class... Arguments>
+join_handle<spawn_result<F, Arguments...>> spawn_here(scheduler& here, const spawn_options& options, F&& function,
+                                                      Arguments&&... arguments) {
+  using call = call_type<F, Arguments...>;
+  const void* key = nullptr;
+  if constexpr (std::is_pointer_v<std::decay_t<F>>) key = reinterpret_cast<const void*>(static_cast<std::decay_t<F>>(function));
+  std::uint8_t flags = coroutine_flag::has_handle;
+  if (options.stack == stack_kind::own) flags |= coroutine_flag::own_stack;
+  if (options.own_fp_environment) flags |= coroutine_flag::own_fp;
+  control_block& block = here.create(operations_of<call>::table, key, options.name, flags, options.own_stack_bytes);
+#if EVENTER_EXCEPTIONS
+  try {
+#endif
+    if constexpr (std::is_same_v<call, std::decay_t<F>>)
+      stored<call>::create(details_of(block).storage, std::forward<F>(function));
+    else
+      stored<call>::create(details_of(block).storage, std::in_place, std::forward<F>(function),
+                           std::forward<Arguments>(arguments)...);
+#if EVENTER_EXCEPTIONS
+  } catch (...) {
+    here.discard(block);
+    throw;
+  }
+#endif
+  // On a loop that is being destroyed it does not run any more: the callable is destroyed once, and joining says canceled.
+  if (EVENTER_UNLIKELY(here.stopping())) block.set(coroutine_flag::cancel_requested);
+  here.make_ready(block, wake_reason::ready);
+  return join_handle<spawn_result<F, Arguments...>>(block);
+}
+
+// From another thread: a message on the heap carries the callable; the coroutine is made on the loop's thread.
+template <class F, class... Arguments>
+join_handle<spawn_result<F, Arguments...>> spawn_remote(scheduler& there, const spawn_options& options, F&& function,
+                                                        Arguments&&... arguments) {
+  using R = spawn_result<F, Arguments...>;
+  auto join = std::make_shared<remote_join<R>>();
+  // Answers `canceled` if the message, or the coroutine, is destroyed without having run.
+  struct unless_completed {
+    std::shared_ptr<remote_join<R>> join;
+    explicit unless_completed(std::shared_ptr<remote_join<R>> j) noexcept : join(std::move(j)) {}
+    unless_completed(unless_completed&&) noexcept = default;
+    ~unless_completed() {
+      if (join != nullptr) join->complete(outcome::canceled);
+    }
+  };
+  auto body = [guard = unless_completed(join),
+               call = bound_call<std::decay_t<F>, std::decay_t<Arguments>...>(std::in_place, std::forward<F>(function),
+                                                                              std::forward<Arguments>(arguments)...)]() mutable {
+    remote_join<R>& state = *guard.join;
+    const auto run = [&] {
+      if constexpr (std::is_void_v<R>)
+        call();
+      else if constexpr (std::is_reference_v<R>)
+        state.value.emplace(std::addressof(call()));
+      else
+        state.value.emplace(call());
+      state.complete(outcome::value);
+    };
+#if EVENTER_EXCEPTIONS
+    try {
+      run();
+    } catch (const cancelled&) {
+      throw;
+    } catch (...) {
+      state.fail(std::current_exception());
+    }
+#else
+    run();
+#endif
+  };
+  there.post([&there, options, join, body = std::move(body)]() mutable {
+#if EVENTER_EXCEPTIONS
+    try {
+#endif
+      auto handle = spawn_here(there, options, std::move(body));
+      control_block& block = handle.block_for_remote();
+      join->started(there, handle.id(), block);
+      if (join->cancel_before_start()) there.cancel(block);
+#if EVENTER_EXCEPTIONS
+    } catch (...) {
+      join->fail(std::current_exception());
+    }
+#endif
+  });
+  return join_handle<R>(std::move(join));
+}
+
+}  // namespace detail
+
+// Starts `function(arguments...)` as a coroutine on this thread's loop; it runs when the caller next waits or returns to the loop.
+//
+// Everything is decayed and moved (copied) off the caller's stack: references into the caller's frame must not be passed, as that frame
+// may be swapped out when the coroutine runs. Pass values, or something on the heap.
+// Returns: a handle; drop it to detach.
+// Errors: std::system_error(not_enough_memory) at loop_options::max_coroutines, max_saved_bytes or the machine's end.
+// Requires: a loop runs on this thread. From other threads: event_loop::spawn.
+template <class F, class... Arguments>
+  requires detail::spawnable<F, Arguments...>
+auto spawn(F&& function, Arguments&&... arguments) {
+  return spawn(spawn_options{}, std::forward<F>(function), std::forward<Arguments>(arguments)...);
+}
+
+template <class F, class... Arguments>
+  requires detail::spawnable<F, Arguments...>
+auto spawn(const spawn_options& options, F&& function, Arguments&&... arguments) {
+  scheduler* const here = scheduler::current();
+  if (here == nullptr) broken_rule("spawn() on a thread without a running loop: use event_loop::spawn, or eventer::run");
+  return detail::spawn_here(*here, options, std::forward<F>(function), std::forward<Arguments>(arguments)...);
+}
+
+}  // namespace eventer::inline EVENTER_ABI

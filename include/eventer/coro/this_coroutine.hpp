@@ -1,0 +1,81 @@
+// What a coroutine may ask about itself, and the two ways to let others run: yield and sleep.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "eventer/coro/cancelled.hpp"
+#include "eventer/coro/scheduler.hpp"
+
+namespace eventer::inline EVENTER_ABI {
+
+// Whether the caller runs as a coroutine of a loop.
+inline bool in_coroutine() noexcept { return scheduler::running_block() != nullptr; }
+
+namespace detail {
+
+// The current scheduler, for a call that has to suspend. Requires: in a coroutine.
+EVENTER_ALWAYS_INLINE scheduler& suspending_scheduler(const char* sentence) {
+  scheduler* const here = scheduler::current();
+  if (EVENTER_UNLIKELY(here == nullptr || here->running() == nullptr)) broken_rule(sentence);
+  return *here;
+}
+
+// The wait that is behind us ended in `canceled`: throws, unless an exception is in flight or exceptions are off.
+inline void throw_if_canceled(wake_reason reason) {
+#if EVENTER_EXCEPTIONS
+  if (EVENTER_UNLIKELY(reason == wake_reason::canceled) && std::uncaught_exceptions() == 0) throw cancelled{};
+#else
+  (void)reason;
+#endif
+}
+
+}  // namespace detail
+
+namespace this_coroutine {
+
+// The spawn name, or an empty text. Requires: in a coroutine.
+inline const char* name() {
+  scheduler& here = detail::suspending_scheduler("this_coroutine::name() outside a coroutine");
+  const char* const text = here.name_of(*here.running());
+  return text == nullptr ? "" : text;
+}
+inline std::uint64_t id() {
+  return details_of(*detail::suspending_scheduler("this_coroutine::id() outside a coroutine").running()).id;
+}
+// How deep the caller's stack is now: what would be copied if it suspended here, less the switch's own 56 to 160 bytes.
+inline std::size_t stack_bytes() {
+  const control_block& block = *detail::suspending_scheduler("this_coroutine::stack_bytes() outside a coroutine").running();
+  return static_cast<std::size_t>(block.stack->top() - static_cast<const char*>(__builtin_frame_address(0)));
+}
+inline bool cancel_requested() {
+  return detail::suspending_scheduler("this_coroutine::cancel_requested() outside a coroutine")
+      .running()
+      ->has(coroutine_flag::cancel_requested);
+}
+
+}  // namespace this_coroutine
+
+// Lets every other ready coroutine, and the loop's events, have their turn first. Errors: `cancelled`.
+inline void yield() {
+  scheduler& here = detail::suspending_scheduler("yield() outside a coroutine: a callback returns to its loop by returning");
+  if (EVENTER_UNLIKELY(here.cancellation_due())) return;
+  here.yield();
+}
+
+// Waits until `deadline`. On a thread without a running loop the thread sleeps. Errors: `cancelled`.
+inline void sleep_until(time_point deadline) {
+  if (scheduler::current() == nullptr) {
+    for (time_point now = clock::now(); now < deadline; now = clock::now()) {
+      const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - now).count() + 1;
+      system::poll(nullptr, 0, left > 1'000'000 ? 1'000'000 : static_cast<int>(left));
+    }
+    return;
+  }
+  scheduler& here = detail::suspending_scheduler("sleep in a callback would block its loop: spawn a coroutine that sleeps");
+  if (EVENTER_UNLIKELY(here.cancellation_due())) return;
+  detail::throw_if_canceled(here.park_until(deadline));
+}
+inline void sleep_for(duration time) { sleep_until(deadline_after(clock::now(), time)); }
+
+}  // namespace eventer::inline EVENTER_ABI

@@ -1,0 +1,436 @@
+// event_loop: one thread's scheduler joined to a reactor. It runs coroutines, fires time limits, hears other threads.
+//
+// One turn: what was posted, what is ready (bounded), what the kernel reports, whose time has come. A loop is used on the thread
+// that runs it; post, spawn and stop may be called from any thread.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "eventer/coro/spawn.hpp"
+#include "eventer/coro/this_coroutine.hpp"
+#include "eventer/event/descriptor.hpp"
+#include "eventer/event/fault_reports.hpp"
+#include "eventer/event/foreign_descriptor.hpp"
+#include "eventer/event/loop_options.hpp"
+#include "eventer/event/reactor/epoll.hpp"
+#include "eventer/event/stack_report.hpp"
+
+namespace eventer::inline EVENTER_ABI {
+
+struct loop_stats {
+  std::size_t coroutines = 0;        // living
+  std::uint64_t resumes = 0;         // of coroutines
+  std::uint64_t turns = 0;           // of the loop
+  std::uint64_t waits = 0;           // calls of the reactor
+  std::uint64_t events = 0;          // what they reported
+  std::uint64_t stale_events = 0;    // for descriptors that were closed before
+  std::uint64_t rebuilds = 0;        // of the kernel's registration set, because stale events did not end
+  std::size_t registrations = 0;     // descriptors registered now
+  std::size_t timers = 0;            // armed now
+};
+
+class EVENTER_API event_loop final : public scheduler {
+ public:
+  // Throws std::system_error: no descriptor left for the reactor, or a machine setting forbids switching stacks (the text says which).
+  explicit event_loop(const loop_options& options = {})
+      : scheduler(options.for_scheduler()), options_(options), reactor_(std::make_unique<epoll_reactor>()) {
+    if (options.fault_reports) faults_.emplace();
+  }
+  // Cancels every coroutine and runs it to its end: destructors run, then waiting handles answer operation_canceled.
+  // Requires: not called from a coroutine or a callback of this loop.
+  ~event_loop() {
+    unwind_all();
+    const entered here(*this);
+    for (slot& each : slots_)
+      if (each.owner != nullptr) each.owner->forget_loop();
+  }
+
+  // Runs until stop(), or until no coroutine lives, nothing is posted and no work_guard is held. What a posted function throws
+  // leaves run(); the loop stays usable. Errors: as above, or std::system_error from the reactor.
+  void run() {
+    run_while([this] { return living() > 0 || !posts().empty() || guards_.load(std::memory_order_relaxed) > 0; });
+  }
+  // Any thread. Ends run() after the present turn; the loop can be run again.
+  void stop() noexcept {
+    stop_.store(true, std::memory_order_relaxed);
+    reactor_->wake();
+  }
+  // Does what is ready now, and answers how many coroutines were resumed. Never blocks.
+  std::size_t poll() {
+    const std::uint64_t before = resumes();
+    const entered here(*this);
+    turn([] { return false; });
+    return static_cast<std::size_t>(resumes() - before);
+  }
+
+  // From any thread; as eventer::spawn. Outside this loop (another thread, or before run) the coroutine starts at the loop's next
+  // turn, which is now if it sleeps; its handle may be joined on any thread, and an error of the spawn comes out of the join.
+  template <class F, class... Arguments>
+    requires detail::spawnable<F, Arguments...>
+  auto spawn(F&& function, Arguments&&... arguments) {
+    return spawn(spawn_options{}, std::forward<F>(function), std::forward<Arguments>(arguments)...);
+  }
+  template <class F, class... Arguments>
+    requires detail::spawnable<F, Arguments...>
+  auto spawn(const spawn_options& options, F&& function, Arguments&&... arguments) {
+    if (scheduler::current() == this)
+      return detail::spawn_here(*this, options, std::forward<F>(function), std::forward<Arguments>(arguments)...);
+    return detail::spawn_remote(*this, options, std::forward<F>(function), std::forward<Arguments>(arguments)...);
+  }
+  using scheduler::post;  // post(F&&): any thread
+
+  // The loop that runs on this thread. Requires: there is one.
+  static event_loop& current() {
+    scheduler* const here = scheduler::current();
+    if (here == nullptr)
+      broken_rule(
+          "event_loop::current() on a thread without a running loop (in a plugin: link the executable with -rdynamic, so that both see one "
+          "loop)");
+    return static_cast<event_loop&>(*here);
+  }
+
+  loop_stats stats() const noexcept {
+    loop_stats result = stats_;
+    result.coroutines = living();
+    result.resumes = resumes();
+    result.timers = timer_count();
+    return result;
+  }
+  // What the stacks of this loop cost; see stack_report. Requires: the loop's thread, or a loop that does not run.
+  stack_report stacks() { return make_stack_report(*this); }
+
+  // --- for eventer::run and for descriptors ---------------------------------------------------------------------------------
+
+  // Runs `function` as the loop's first coroutine until it has ended, or stop().
+  template <class F>
+  auto run_main(F&& function) {
+    auto handle = [&] {
+      const entered here(*this);
+      return detail::spawn_here(*this, spawn_options{.name = "main"}, std::forward<F>(function));
+    }();
+    run_while([&handle] { return !handle.done(); });
+    return handle;
+  }
+  // Cancels what still runs and runs it to its end, as the destructor does.
+  using scheduler::unwind_all;
+
+  std::error_code add(descriptor& owner) {
+    const std::uint32_t index = take_slot();
+    slots_[index].owner = &owner;
+    if (const std::error_code error = reactor_->add(owner.fd_, token_of(index))) {
+      release_slot(index);
+      return error;
+    }
+    owner.slot_ = index;
+    ++stats_.registrations;
+    return {};
+  }
+  // `explicitly`: the kernel's registration has to be taken back too, because a duplicate may keep the file open.
+  void remove(descriptor& owner, bool explicitly) noexcept {
+    if (explicitly) reactor_->remove(owner.fd_);
+    release_slot(owner.slot_);
+    --stats_.registrations;
+  }
+  // Waits for a descriptor that foreign code reads, writes and closes; see foreign_descriptor.hpp.
+  std::error_code wait_foreign(int fd, io_mask interest, time_point deadline) {
+    if (fd < 0) return std::make_error_code(std::errc::bad_file_descriptor);
+    const auto index = static_cast<std::size_t>(fd);
+    if (foreign_.size() <= index) foreign_.resize(index + 1);
+    if (foreign_[index] == nullptr) {
+      foreign_[index] = std::make_unique<foreign_descriptor>(*reactor_, fd);
+      foreign_[index]->slot = take_slot();
+      slots_[foreign_[index]->slot].foreign = foreign_[index].get();
+      foreign_[index]->token = token_of(foreign_[index]->slot);
+    }
+    return foreign_[index]->wait(*this, interest, deadline);
+  }
+  // The loop's scratch buffer for reads without a buffer of the caller's: valid until the next await.
+  static constexpr std::size_t scratch_bytes = std::size_t{64} << 10;
+  char* scratch() {
+    if (scratch_ == nullptr) scratch_ = std::make_unique<char[]>(scratch_bytes);
+    return scratch_.get();
+  }
+  bool in_scratch(const void* data) const noexcept {
+    return scratch_ != nullptr && data >= scratch_.get() && data < scratch_.get() + scratch_bytes;
+  }
+  // Counts an operation that did not have to wait. After many in a row the coroutine yields, so that a peer that always has data
+  // can't starve the others.
+  EVENTER_ALWAYS_INLINE void count_operation() {
+    if (EVENTER_UNLIKELY(++operations_ >= operations_per_slice) && running() != nullptr) {
+      operations_ = 0;
+      yield();
+    }
+  }
+  EVENTER_ALWAYS_INLINE void operation_waited() noexcept { operations_ = 0; }
+
+  void hold() noexcept { guards_.fetch_add(1, std::memory_order_relaxed); }
+  void let_go() noexcept {
+    if (guards_.fetch_sub(1, std::memory_order_relaxed) == 1) reactor_->wake();
+  }
+
+  bool wants_exceptions() const noexcept override { return options_.unhandled_exception != nullptr; }
+
+ private:
+  static constexpr std::size_t resume_batch = 64;
+  static constexpr std::size_t timer_budget = 1024;
+  static constexpr unsigned operations_per_slice = 64;
+  static constexpr unsigned stale_events_before_rebuild = 100;
+  static constexpr duration turn_time = std::chrono::microseconds(100);
+
+  // One registration: the generation tells its events from those of a predecessor in the same place.
+  struct slot {
+    descriptor* owner = nullptr;
+    foreign_descriptor* foreign = nullptr;
+    std::uint32_t generation = 0;
+    std::uint32_t next_free = 0;
+  };
+
+  template <class Condition>
+  void run_while(const Condition& wanted) {
+    if (scheduler::current() == this) broken_rule("event_loop::run() inside this loop: a coroutine or callback of it is running");
+    const entered here(*this);
+    const fault_reports::on_this_thread watch(faults_ ? &*faults_ : nullptr);
+    while (!stop_.load(std::memory_order_relaxed) && wanted()) turn(wanted);
+    stop_.store(false, std::memory_order_relaxed);
+  }
+
+  // `may_block` is asked when everything that was ready has run.
+  template <class Condition>
+  void turn(const Condition& may_block) {
+    ++stats_.turns;
+    posts().run_all();
+    run_ready_for_a_while();
+    dispatch(reactor_->wait(next_wait(may_block())));
+    posts().announce_awake();
+    if (timer_count() > 0) expire_timers(clock::now(), timer_budget);
+  }
+
+  // The ready ones, also those that become ready meanwhile; but a chain that never ends gets a bounded time before the kernel is asked.
+  void run_ready_for_a_while() {
+    run_ready(resume_batch);
+    if (EVENTER_LIKELY(ready_count() == 0)) return;
+    const time_point end = clock::now() + turn_time;
+    do run_ready(resume_batch);
+    while (ready_count() > 0 && clock::now() < end);
+  }
+
+  // How long the reactor may wait: not at all where there is something to do already.
+  time_point next_wait(bool may_block) {
+    ++stats_.waits;
+    if (!may_block || ready_count() > 0) return time_point::min();
+    release_peak_memory();
+    if (stop_.load(std::memory_order_relaxed) || !posts().announce_sleep()) return time_point::min();
+    if (timer_count() > 0) return timers().earliest();
+    if (EVENTER_UNLIKELY(stats_.registrations == 0 && foreign_.empty() && living() > 0 && !deadlock_reported_)) report_deadlock();
+    return no_deadline;
+  }
+
+  void dispatch(std::span<const reactor_event> events) {
+    stats_.events += events.size();
+    for (const reactor_event& event : events) {
+      const auto index = static_cast<std::uint32_t>(event.token);
+      const auto generation = static_cast<std::uint32_t>(event.token >> 32);
+      if (EVENTER_UNLIKELY(index >= slots_.size() || slots_[index].generation != generation)) {
+        ++stats_.stale_events;
+        ++stale_in_a_row_;
+        continue;
+      }
+      stale_in_a_row_ = 0;
+      if (slots_[index].owner != nullptr)
+        slots_[index].owner->on_event(event.ready);
+      else if (slots_[index].foreign != nullptr)
+        slots_[index].foreign->on_event(event.ready);
+    }
+    if (EVENTER_UNLIKELY(stale_in_a_row_ >= stale_events_before_rebuild)) rebuild_reactor();
+  }
+
+  // Somebody holds a duplicate of a file that was closed here, and the kernel goes on reporting it: start with a fresh set.
+  EVENTER_NOINLINE void rebuild_reactor() {
+    stale_in_a_row_ = 0;
+    ++stats_.rebuilds;
+    if (const std::error_code error = reactor_->rebuild()) {
+      log(log_level::error, "rebuilding the reactor: %s", error.message().c_str());
+      return;
+    }
+    for (std::uint32_t index = 0; index < slots_.size(); ++index) {
+      if (slots_[index].owner != nullptr)
+        (void)reactor_->add(slots_[index].owner->fd_, token_of(index));
+      else if (slots_[index].foreign != nullptr)
+        slots_[index].foreign->arm();
+    }
+  }
+
+  std::uint32_t take_slot() {
+    if (free_slot_ == no_slot) {
+      slots_.emplace_back();
+      return static_cast<std::uint32_t>(slots_.size() - 1);
+    }
+    const std::uint32_t index = free_slot_;
+    free_slot_ = slots_[index].next_free;
+    return index;
+  }
+  void release_slot(std::uint32_t index) noexcept {
+    slot& here = slots_[index];
+    here.owner = nullptr;
+    here.foreign = nullptr;
+    ++here.generation;
+    here.next_free = free_slot_;
+    free_slot_ = index;
+  }
+  std::uint64_t token_of(std::uint32_t index) const noexcept { return (std::uint64_t{slots_[index].generation} << 32) | index; }
+
+  EVENTER_NOINLINE void report_deadlock() {
+    deadlock_reported_ = true;
+    log(log_level::warning,
+        "%zu coroutines wait, and nothing on this loop can wake them: no descriptor, no timer (a post from another thread still could)", living());
+    for_each_living([this](control_block& block) { log(log_level::info, "waiting: %s", display_name(block)); });
+  }
+
+  void unhandled_exception(control_block& block) override {
+#if EVENTER_EXCEPTIONS
+    const std::exception_ptr exception = detail::stored<std::exception_ptr>::get(details_of(block).storage);
+    if (options_.unhandled_exception != nullptr) return options_.unhandled_exception(display_name(block), exception);
+    try {
+      std::rethrow_exception(exception);
+    } catch (const std::exception& failure) {
+      log(log_level::error, "an exception left coroutine \"%s\", which nobody can join any more: %s", display_name(block), failure.what());
+    } catch (...) {
+      log(log_level::error, "an exception left coroutine \"%s\", which nobody can join any more", display_name(block));
+    }
+    std::terminate();
+#else
+    (void)block;
+#endif
+  }
+  void wake_loop() noexcept override { reactor_->wake(); }
+
+  loop_options options_;
+  std::unique_ptr<reactor> reactor_;
+  std::vector<slot> slots_;
+  static constexpr std::uint32_t no_slot = ~std::uint32_t{0};
+  std::uint32_t free_slot_ = no_slot;
+  unsigned operations_ = 0;
+  unsigned stale_in_a_row_ = 0;
+  bool deadlock_reported_ = false;
+  std::atomic<bool> stop_{false};
+  std::atomic<std::size_t> guards_{0};
+  loop_stats stats_;
+  std::vector<std::unique_ptr<foreign_descriptor>> foreign_;
+  std::unique_ptr<char[]> scratch_;
+  std::optional<fault_reports> faults_;
+};
+
+// Keeps run() from returning although nothing is left to do, for somebody who will post later. May be held on any thread.
+class work_guard {
+ public:
+  explicit work_guard(event_loop& loop) noexcept : loop_(&loop) { loop.hold(); }
+  work_guard(work_guard&& other) noexcept : loop_(std::exchange(other.loop_, nullptr)) {}
+  work_guard& operator=(work_guard&& other) noexcept {
+    std::swap(loop_, other.loop_);
+    return *this;
+  }
+  ~work_guard() {
+    if (loop_ != nullptr) loop_->let_go();
+  }
+
+ private:
+  event_loop* loop_;
+};
+
+// --- descriptor members that need the loop -----------------------------------------------------------------------------------
+
+inline std::error_code descriptor::bind_to_loop(scheduler& here) {
+  auto& loop = static_cast<event_loop&>(here);
+  if (orphaned_) return make_error_code(errc::closed);
+  if (loop_ == &loop) return {};
+  if (loop_ != nullptr) return make_error_code(errc::busy);
+  if (const std::error_code error = loop.add(*this)) return error;
+  loop_ = &loop;
+  return {};
+}
+
+inline std::error_code descriptor::wait(control_block*& waiter, wait_source& source, time_point deadline) {
+  if (fd_ < 0) return make_error_code(errc::closed);
+  scheduler* const here = scheduler::current();
+  if (here == nullptr) {
+    drained_ = false;
+    return wait_on_thread(fd_, &waiter == &reader_ ? POLLIN : POLLOUT, deadline);
+  }
+  if (EVENTER_UNLIKELY(here->running() == nullptr))
+    broken_rule("waiting for a descriptor in a callback would block its loop: spawn a coroutine for it");
+  if (EVENTER_UNLIKELY(waiter != nullptr)) return make_error_code(errc::busy);
+  if (EVENTER_UNLIKELY(loop_ != here))
+    if (const std::error_code error = bind_to_loop(*here)) return error;
+  if (EVENTER_UNLIKELY(here->cancellation_due())) return make_error_code(errc::canceled);
+  static_cast<event_loop*>(here)->operation_waited();
+  waiter = here->running();
+  waiter->waiting_on = &source;
+  switch (here->park_until(deadline)) {
+    case wake_reason::timed_out: return make_error_code(errc::timed_out);
+    case wake_reason::closed: return make_error_code(errc::closed);
+    case wake_reason::canceled:
+      detail::throw_if_canceled(wake_reason::canceled);
+      return make_error_code(errc::canceled);
+    default: return {};
+  }
+}
+
+inline std::error_code descriptor::wait_on_thread(int fd, short events, time_point deadline) noexcept {
+  for (;;) {
+    int milliseconds = -1;
+    if (deadline != no_deadline) {
+      const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - clock::now()).count();
+      milliseconds = left <= 0 ? 0 : left > 1'000'000 ? 1'000'000 : static_cast<int>(left);
+    }
+    pollfd one{fd, events, 0};
+    const int count = system::poll(&one, 1, milliseconds);
+    if (count > 0) return {};
+    if (count < 0 && errno != EINTR) return error_from_errno(errno);
+    if (count == 0 && clock::now() >= deadline) return make_error_code(errc::timed_out);
+  }
+}
+
+inline void descriptor::unregister() noexcept {
+  if (loop_ == nullptr) return;
+  // A socket that only we know leaves the kernel's set with its close; anything else might live on in a duplicate.
+  loop_->remove(*this, adopted_);
+  loop_ = nullptr;
+}
+
+inline void descriptor::close() noexcept {
+  if (fd_ < 0) return;
+  unregister();
+  const int fd = fd_;
+  fd_ = -1;
+  wake(reader_, wake_reason::closed);
+  wake(writer_, wake_reason::closed);
+  system::close(fd);
+}
+
+inline int descriptor::release() noexcept {
+  if (fd_ < 0) return -1;
+  if (loop_ != nullptr) adopted_ = true;  // the number lives on: its registration must not
+  unregister();
+  const int fd = fd_;
+  fd_ = -1;
+  wake(reader_, wake_reason::closed);
+  wake(writer_, wake_reason::closed);
+  return fd;
+}
+
+inline std::error_code descriptor::detach() noexcept {
+  if (reader_ != nullptr || writer_ != nullptr) return make_error_code(errc::busy);
+  const bool adopted = adopted_;
+  adopted_ = true;
+  unregister();
+  adopted_ = adopted;
+  drained_ = seen_event_ = special_ = orphaned_ = false;
+  return {};
+}
+
+}  // namespace eventer::inline EVENTER_ABI

@@ -1,0 +1,95 @@
+// fault_reports: a stack overflow ends in a message that names the coroutine, not in silence.
+//
+// Installs handlers for SIGSEGV and SIGBUS only where the program has none, and puts the default back when it is destroyed. Everything in the
+// handler is async-signal-safe; after its message the fault happens again with the default action, so core files and exit status stay.
+#pragma once
+
+#include <signal.h>
+
+#include <atomic>
+#include <cstring>
+#include <memory>
+
+#include "eventer/coro/scheduler.hpp"
+
+namespace eventer::inline EVENTER_ABI {
+
+class fault_reports {
+ public:
+  fault_reports() noexcept {
+    if (users_.fetch_add(1) > 0) return;
+    for (const int signal : {SIGSEGV, SIGBUS}) {
+      struct sigaction present {};
+      if (::sigaction(signal, nullptr, &present) != 0 || (present.sa_flags & SA_SIGINFO) != 0 || present.sa_handler != SIG_DFL) continue;
+      struct sigaction ours {};
+      ours.sa_sigaction = &on_fault;
+      ours.sa_flags = SA_SIGINFO | SA_ONSTACK;
+      ::sigemptyset(&ours.sa_mask);
+      ::sigaction(signal, &ours, nullptr);
+    }
+  }
+  fault_reports(const fault_reports&) = delete;
+  fault_reports& operator=(const fault_reports&) = delete;
+  ~fault_reports() {
+    if (users_.fetch_sub(1) > 1) return;
+    for (const int signal : {SIGSEGV, SIGBUS}) {
+      struct sigaction present {};
+      if (::sigaction(signal, nullptr, &present) == 0 && (present.sa_flags & SA_SIGINFO) != 0 && present.sa_sigaction == &on_fault)
+        ::signal(signal, SIG_DFL);
+    }
+  }
+
+  // A signal stack for this thread while its loop runs, unless it has one: an overflowed stack can't run a handler.
+  class on_this_thread {
+   public:
+    explicit on_this_thread(const fault_reports* wanted) {
+      stack_t present{};
+      if (wanted == nullptr || ::sigaltstack(nullptr, &present) != 0 || (present.ss_flags & SS_DISABLE) == 0) return;
+      memory_ = std::make_unique<char[]>(bytes);
+      stack_t ours{};
+      ours.ss_sp = memory_.get();
+      ours.ss_size = bytes;
+      ::sigaltstack(&ours, nullptr);
+    }
+    on_this_thread(const on_this_thread&) = delete;
+    on_this_thread& operator=(const on_this_thread&) = delete;
+    ~on_this_thread() {
+      if (memory_ == nullptr) return;
+      stack_t none{};
+      none.ss_flags = SS_DISABLE;
+      ::sigaltstack(&none, nullptr);
+    }
+
+   private:
+    static constexpr std::size_t bytes = std::size_t{64} << 10;
+    std::unique_ptr<char[]> memory_;
+  };
+
+ private:
+  static void on_fault(int signal, siginfo_t* info, void*) {
+    if (control_block* const block = scheduler::running_block();
+        block != nullptr && block->stack != nullptr && block->stack->memory().guard_contains(info->si_addr)) {
+      say("eventer: stack overflow in coroutine \"");
+      say(scheduler::current()->display_name(*block));
+      say("\": its stack of ");
+      say_number(block->stack->size());
+      say(block->has(coroutine_flag::own_stack)
+              ? " bytes is full; give it more with spawn_options::own_stack_bytes\n"
+              : " bytes is full; give the loop more with loop_options::shared_stack_bytes, or look for endless recursion\n");
+    }
+    ::signal(signal, SIG_DFL);  // the fault happens again, now for real
+  }
+  static void say(const char* text) noexcept { [[maybe_unused]] const auto written = ::write(2, text, std::strlen(text)); }
+  static void say_number(std::size_t number) noexcept {
+    char digits[24];
+    char* at = digits + sizeof digits;
+    *--at = '\0';
+    do *--at = static_cast<char>('0' + number % 10);
+    while ((number /= 10) != 0);
+    say(at);
+  }
+
+  static inline constinit std::atomic<int> users_{0};
+};
+
+}  // namespace eventer::inline EVENTER_ABI

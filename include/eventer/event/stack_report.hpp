@@ -1,0 +1,179 @@
+// stack_report: what the coroutines of a loop cost in stack bytes and in copying, a row per spawn name or entry function.
+//
+// Making one visits every living coroutine; nothing is counted for it while they run, but what a suspension records anyway.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include "eventer/coro/scheduler.hpp"
+
+namespace eventer::inline EVENTER_ABI {
+
+struct stack_report {
+  struct row {
+    std::string name;             // the spawn name, else the entry function's symbol or type
+    std::uint64_t spawned = 0;    // so far
+    std::size_t alive = 0;        // now
+    std::size_t parked_bytes = 0;  // save stacks in use now (their capacity)
+    std::size_t p50 = 0, p99 = 0, max = 0;  // of the bytes live at the last suspension, over those alive
+    std::size_t high_water_mark = 0;        // deepest suspension so far
+    std::uint64_t swaps = 0;                // evictions so far
+    std::uint64_t bytes_copied = 0;         // both ways
+  };
+
+  std::vector<row> rows;  // most living coroutines first
+  row total;
+  stack_stats stacks;  // summed over the shared stacks; `saved_bytes` is what all save stacks take now
+  std::size_t shared_stacks = 0;
+
+  std::string to_string() const;
+  std::string to_json() const;
+
+  template <class Traits>
+  friend std::basic_ostream<char, Traits>& operator<<(std::basic_ostream<char, Traits>& out, const stack_report& report) {
+    const std::string text = report.to_string();
+    return out.write(text.data(), static_cast<std::streamsize>(text.size()));
+  }
+};
+
+namespace detail {
+
+inline std::size_t quantile(const std::vector<std::size_t>& sorted, std::size_t percent) noexcept {
+  return sorted.empty() ? 0 : sorted[std::min(sorted.size() - 1, sorted.size() * percent / 100)];
+}
+
+inline std::string quoted(const std::string& text) {
+  std::string result = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') result += '\\';
+    if (static_cast<unsigned char>(c) < 0x20) {
+      char escape[8];
+      std::snprintf(escape, sizeof escape, "\\u%04x", static_cast<unsigned>(c));
+      result += escape;
+    } else {
+      result += c;
+    }
+  }
+  return result += '"';
+}
+
+}  // namespace detail
+
+inline stack_report make_stack_report(scheduler& self) {
+  stack_report report;
+  std::vector<std::vector<std::size_t>> live;
+  std::vector<std::size_t> all;
+  std::vector<std::size_t> row_of_entry;
+  for (const entry_record& record : self.entries()) {
+    std::size_t index = 0;
+    while (index < report.rows.size() && report.rows[index].name != record.display) ++index;
+    if (index == report.rows.size()) {
+      report.rows.push_back({});
+      report.rows.back().name = record.display;
+      live.emplace_back();
+    }
+    stack_report::row& row = report.rows[index];
+    row.spawned += record.spawned;
+    row.swaps += record.evictions;
+    row.bytes_copied += record.copied_units * 16;
+    row.high_water_mark = std::max<std::size_t>(row.high_water_mark, record.high_water_mark);
+    row_of_entry.push_back(index);
+  }
+  self.for_each_living([&](control_block& block) {
+    const std::size_t index = row_of_entry[details_of(block).entry];
+    stack_report::row& row = report.rows[index];
+    ++row.alive;
+    row.swaps += block.copies;
+    row.bytes_copied += std::uint64_t{block.copied_units} * 16;
+    row.high_water_mark = std::max<std::size_t>(row.high_water_mark, block.high_water_mark);
+    if (block.saved != nullptr) row.parked_bytes += save_stack_pool::block_bytes(block.saved, block.saved_class);
+    if (block.sp == nullptr || &block == self.running()) return;
+    const std::size_t used = block.stack->used_by(block);
+    live[index].push_back(used);
+    all.push_back(used);
+  });
+  const auto summarise = [](stack_report::row& row, std::vector<std::size_t>& bytes) {
+    std::sort(bytes.begin(), bytes.end());
+    row.p50 = detail::quantile(bytes, 50);
+    row.p99 = detail::quantile(bytes, 99);
+    row.max = bytes.empty() ? 0 : bytes.back();
+  };
+  report.total.name = "all";
+  for (std::size_t i = 0; i < report.rows.size(); ++i) {
+    stack_report::row& row = report.rows[i];
+    summarise(row, live[i]);
+    report.total.spawned += row.spawned;
+    report.total.alive += row.alive;
+    report.total.parked_bytes += row.parked_bytes;
+    report.total.swaps += row.swaps;
+    report.total.bytes_copied += row.bytes_copied;
+    report.total.high_water_mark = std::max(report.total.high_water_mark, row.high_water_mark);
+  }
+  summarise(report.total, all);
+  std::stable_sort(report.rows.begin(), report.rows.end(),
+                   [](const stack_report::row& a, const stack_report::row& b) { return a.alive > b.alive; });
+  for (const auto& stack : self.shared_stacks()) {
+    const stack_stats one = stack->stats();
+    report.stacks.evictions += one.evictions;
+    report.stacks.restores += one.restores;
+    report.stacks.bytes_evicted += one.bytes_evicted;
+    report.stacks.bytes_restored += one.bytes_restored;
+    report.stacks.timed_swaps += one.timed_swaps;
+    report.stacks.timed_nanoseconds += one.timed_nanoseconds;
+    report.stacks.high_water_mark = std::max(report.stacks.high_water_mark, one.high_water_mark);
+  }
+  report.stacks.saved_bytes = self.saves().bytes_in_use();
+  report.shared_stacks = self.shared_stacks().size();
+  return report;
+}
+
+inline std::string stack_report::to_string() const {
+  char line[512];
+  std::string text;
+  const auto append = [&](const row& each) {
+    std::snprintf(line, sizeof line, "%-32.32s %9zu %9llu %10zu %6zu %6zu %6zu %7zu %11llu %14llu\n", each.name.c_str(), each.alive,
+                  static_cast<unsigned long long>(each.spawned), each.parked_bytes, each.p50, each.p99, each.max, each.high_water_mark,
+                  static_cast<unsigned long long>(each.swaps), static_cast<unsigned long long>(each.bytes_copied));
+    text += line;
+  };
+  std::snprintf(line, sizeof line, "%-32s %9s %9s %10s %6s %6s %6s %7s %11s %14s\n", "coroutine", "alive", "spawned", "parked B", "p50 B",
+                "p99 B", "max B", "mark B", "swaps", "copied B");
+  text += line;
+  for (const row& each : rows) append(each);
+  if (rows.size() > 1) append(total);
+  std::snprintf(line, sizeof line, "%zu shared stacks, %llu evictions, %llu restores, %.0f ns a swap\n", shared_stacks,
+                static_cast<unsigned long long>(stacks.evictions), static_cast<unsigned long long>(stacks.restores),
+                stacks.nanoseconds_per_swap());
+  return text += line;
+}
+
+inline std::string stack_report::to_json() const {
+  char line[512];
+  const auto object = [&](const row& each) {
+    std::snprintf(line, sizeof line,
+                  ",\"alive\":%zu,\"spawned\":%llu,\"parked_bytes\":%zu,\"p50\":%zu,\"p99\":%zu,\"max\":%zu,\"high_water_mark\":%zu,"
+                  "\"swaps\":%llu,\"bytes_copied\":%llu}",
+                  each.alive, static_cast<unsigned long long>(each.spawned), each.parked_bytes, each.p50, each.p99, each.max,
+                  each.high_water_mark, static_cast<unsigned long long>(each.swaps),
+                  static_cast<unsigned long long>(each.bytes_copied));
+    return "{\"name\":" + detail::quoted(each.name) + line;
+  };
+  std::string text = "{\"rows\":[";
+  for (std::size_t i = 0; i < rows.size(); ++i) text += (i == 0 ? "" : ",") + object(rows[i]);
+  text += "],\"total\":" + object(total);
+  std::snprintf(line, sizeof line,
+                ",\"shared_stacks\":%zu,\"evictions\":%llu,\"restores\":%llu,\"bytes_evicted\":%llu,\"bytes_restored\":%llu,"
+                "\"saved_bytes\":%zu,\"nanoseconds_per_swap\":%.1f}",
+                shared_stacks, static_cast<unsigned long long>(stacks.evictions), static_cast<unsigned long long>(stacks.restores),
+                static_cast<unsigned long long>(stacks.bytes_evicted), static_cast<unsigned long long>(stacks.bytes_restored),
+                stacks.saved_bytes, stacks.nanoseconds_per_swap());
+  return text += line;
+}
+
+}  // namespace eventer::inline EVENTER_ABI

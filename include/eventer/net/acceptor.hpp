@@ -1,0 +1,146 @@
+// basic_acceptor: a listening socket whose accept reads as if it blocked, and that survives what the world does to listeners.
+#pragma once
+
+#include <fcntl.h>
+
+#include <string_view>
+
+#include "eventer/net/stream.hpp"
+
+namespace eventer::inline EVENTER_ABI {
+
+struct listen_options {
+  int backlog = 4096;        // the kernel cuts it to net.core.somaxconn
+  bool reuse_port = false;   // several sockets share the address, and the kernel spreads connections over them
+  bool v6_only = false;      // an IPv6 socket refuses IPv4 peers
+};
+
+template <class Stream>
+class basic_acceptor {
+ public:
+  basic_acceptor() noexcept = default;  // not listening: accept answers `closed`
+  basic_acceptor(basic_acceptor&&) noexcept = default;
+  basic_acceptor& operator=(basic_acceptor&&) noexcept = default;
+
+  // Listens. Port 0 lets the kernel choose: ask local(). Errors: bad_address, address_in_use, permission_denied, ...
+  static io_result<basic_acceptor> listen(std::string_view address, const listen_options& options = {}) {
+    const auto where = endpoint::parse(address);
+    if (!where) return where.error();
+    return listen(*where, options);
+  }
+  static io_result<basic_acceptor> listen(const endpoint& where, const listen_options& options = {}) {
+    unique_fd fd(system::socket(where.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    if (!fd) return error_from_errno(errno);
+    const int on = 1, v6_only = options.v6_only ? 1 : 0;
+    // So that a restarted server need not wait for its predecessor's connections to be forgotten.
+    if (where.family() != AF_UNIX) (void)system::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (where.family() == AF_INET6) (void)system::setsockopt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, &v6_only, sizeof v6_only);
+    if (options.reuse_port && system::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0)
+      return error_from_errno(errno);
+    if (system::bind(fd.get(), where.data(), where.size()) != 0) return error_from_errno(errno);
+    if (system::listen(fd.get(), options.backlog) != 0) return error_from_errno(errno);
+    basic_acceptor result;
+    result.descriptor_ = std::make_unique<descriptor>(fd.release(), descriptor::origin::made_here);
+    result.reserve_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+    return result;
+  }
+
+  // The next connection. Completes: when one has come. Errors: closed, timed_out, canceled and no others: connections that ended while
+  // they waited, and a lack of descriptors or memory, are dealt with inside (counted, logged once, with a pause in which other
+  // coroutines run), so `while (auto c = acceptor.accept())` is a correct server.
+  io_result<Stream> accept() { return accept_until(no_deadline); }
+  io_result<Stream> accept(duration limit) { return accept_until(deadline_after(clock::now(), limit)); }
+
+  void close() noexcept {
+    if (descriptor_ != nullptr) descriptor_->close();
+  }
+  bool is_open() const noexcept { return descriptor_ != nullptr && descriptor_->is_open(); }
+  int native_handle() const noexcept { return descriptor_ == nullptr ? -1 : descriptor_->fd(); }
+  endpoint local() const {
+    sockaddr_storage storage{};
+    socklen_t size = sizeof storage;
+    if (!is_open() || ::getsockname(descriptor_->fd(), reinterpret_cast<sockaddr*>(&storage), &size) != 0) return {};
+    return {reinterpret_cast<const sockaddr*>(&storage), size};
+  }
+  // Connections that were closed unserved for want of descriptors.
+  std::uint64_t shed() const noexcept { return shed_; }
+
+ private:
+  static constexpr duration first_pause = std::chrono::milliseconds(1);
+  static constexpr duration longest_pause = std::chrono::milliseconds(100);
+  static constexpr int shed_at_once = 64;
+
+  io_result<Stream> accept_until(time_point deadline) {
+    for (;;) {
+      if (EVENTER_UNLIKELY(!is_open())) return errc::closed;
+      const int fd = system::accept4(descriptor_->fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+      if (EVENTER_LIKELY(fd >= 0)) {
+        if (EVENTER_UNLIKELY(pause_ != duration::zero())) recovered();
+        Stream accepted(std::make_unique<descriptor>(fd, descriptor::origin::made_here));
+        accepted.prepare_accepted();
+        if (scheduler* const here = scheduler::current(); here != nullptr) static_cast<event_loop*>(here)->count_operation();
+        return accepted;
+      }
+      switch (errno) {
+        case EAGAIN:
+          if (const std::error_code error = descriptor_->wait_readable(deadline)) return error;
+          break;
+        case EMFILE:
+        case ENFILE:
+        case ENOBUFS:
+        case ENOMEM:
+          if (const std::error_code error = exhausted(errno, deadline)) return error;
+          break;
+        // The connection ended, or its network did, before it was taken; Linux passes such errors of the new socket on.
+        case ECONNABORTED:
+        case EPROTO:
+        case EPERM:
+        case ENETDOWN:
+        case ENOPROTOOPT:
+        case EHOSTDOWN:
+        case ENONET:
+        case EHOSTUNREACH:
+        case EOPNOTSUPP:
+        case ENETUNREACH:
+          break;
+        default: return error_from_errno(errno);
+      }
+    }
+  }
+
+  // No descriptor or memory for another connection. The first time connections wait in the backlog while others may end; if that did
+  // not help, some are accepted with the reserve descriptor's place and closed, so that their peers learn it.
+  std::error_code exhausted(int error, time_point deadline) {
+    if (pause_ == duration::zero()) {
+      log(log_level::error, "accept on %s: %s; pausing", local().to_string().c_str(), error_from_errno(error).message().c_str());
+      pause_ = first_pause;
+    } else {
+      shed_some();
+      pause_ = pause_ * 2 < longest_pause ? pause_ * 2 : longest_pause;
+    }
+    const time_point end = deadline_after(clock::now(), pause_);
+    sleep_until(end < deadline ? end : deadline);
+    return end < deadline ? std::error_code() : make_error_code(errc::timed_out);
+  }
+  void shed_some() {
+    for (int i = 0; i < shed_at_once; ++i) {
+      reserve_.reset();
+      const unique_fd refused(system::accept4(descriptor_->fd(), nullptr, nullptr, SOCK_CLOEXEC));
+      if (!refused) break;
+      ++shed_;
+    }
+    reserve_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  }
+  void recovered() {
+    log(log_level::warning, "accept on %s: goes on; %llu connections were closed unserved so far", local().to_string().c_str(),
+        static_cast<unsigned long long>(shed_));
+    pause_ = duration::zero();
+  }
+
+  std::unique_ptr<descriptor> descriptor_;
+  unique_fd reserve_;
+  duration pause_ = duration::zero();
+  std::uint64_t shed_ = 0;
+};
+
+}  // namespace eventer::inline EVENTER_ABI

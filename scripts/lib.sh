@@ -1,0 +1,120 @@
+# Shell functions that scripts/test, scripts/demo and .ci/run share. Sourced by bash, from the repository's root.
+
+say() { printf '%s\n' "$*"; }
+heading() { printf '\n== %s (%d s)\n' "$*" "$SECONDS"; }
+
+# Installs the Debian packages that are missing. Without root or sudo it prints the command and gives up.
+install_packages() {
+  local missing=()
+  local package
+  for package in "$@"; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
+  done
+  [ ${#missing[@]} -eq 0 ] && return 0
+  local as_root=()
+  if [ "$(id -u)" -ne 0 ]; then
+    if ! command -v sudo >/dev/null; then
+      say "Packages are missing. As root run: apt-get install --no-install-recommends ${missing[*]}" >&2
+      return 1
+    fi
+    as_root=(sudo)
+  fi
+  say "installing: ${missing[*]}"
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null 2>&1 && return 0
+  "${as_root[@]}" apt-get update -qq &&
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+# The same for tools without which a part is skipped.
+install_optional() { install_packages "$@" || say "going on without: $*"; }
+
+build_packages=(g++ meson ninja-build pkg-config ccache libcli11-dev)
+test_packages=(catch2 netcat-openbsd)
+optional_packages=(clang libclang-rt-14-dev cmake libboost-context-dev gnuplot-nox)
+
+# configure FOLDER [meson options]: makes or keeps a build folder. ccache is used by Meson where it is installed.
+configure() {
+  local folder=$1
+  shift
+  if [ -f "$folder/build.ninja" ]; then return 0; fi
+  meson setup "$folder" "$@" >"$folder.log" 2>&1 || {
+    cat "$folder.log"
+    return 1
+  }
+  rm -f "$folder.log"
+}
+
+# build FOLDER [targets]: prints only what went wrong.
+build() {
+  local folder=$1
+  shift
+  local output
+  output=$(ninja -C "$folder" "$@" 2>&1) || {
+    printf '%s\n' "$output" | tail -n 60
+    return 1
+  }
+}
+
+passed=0 failed=0 skipped=0
+
+# suite NAME COMMAND...: runs one Catch2 program and counts its test cases from its own XML report.
+suite() {
+  local name=$1 report status=0
+  shift
+  report=$(mktemp)
+  timeout -k 5 300 "$@" -r xml -o "$report" >"$report.out" 2>&1 || status=$?
+  local counts
+  counts=$(python3 - "$report" "$report.out" "$status" <<'PY'
+import re, sys
+report, output, status = open(sys.argv[1], errors="replace").read(), open(sys.argv[2], errors="replace").read(), int(sys.argv[3])
+cases = re.findall(r"<TestCase name=\"([^\"]*)\".*?(?:<OverallResult success=\"(true|false)\"|\Z)", report, re.S)
+skips = set(re.findall(r"^SKIP (.*?): ", output, re.M))
+skips |= set(re.findall(r"^SKIP (.*?): ", report, re.M))
+passed = sum(1 for _, good in cases if good == "true")
+failed = sum(1 for _, good in cases if good != "true")
+skipped = min(passed, len(skips))
+if status != 0 and failed == 0: failed = 1
+print(passed - skipped, failed, skipped)
+PY
+)
+  local one_passed one_failed one_skipped
+  read -r one_passed one_failed one_skipped <<<"$counts"
+  passed=$((passed + one_passed)) failed=$((failed + one_failed)) skipped=$((skipped + one_skipped))
+  grep -h '^SKIP ' "$report.out" "$report" 2>/dev/null | sort -u
+  if [ "$one_failed" -ne 0 ] || [ $((one_passed + one_skipped)) -eq 0 ]; then
+    [ "$one_failed" -eq 0 ] && failed=$((failed + 1))
+    say "FAIL $name: $one_passed passed, $one_failed failed, exit status $status"
+    tail -n 20 "$report.out"
+    "$@" -r compact 2>&1 </dev/null | tail -n 40 || true
+  else
+    say "ok   $name: $one_passed passed, $one_skipped skipped"
+  fi
+  rm -f "$report" "$report.out"
+}
+
+# check NAME COMMAND...: one case that is a command's exit status; its output is shown where it fails.
+check() {
+  local name=$1 output
+  shift
+  if output=$("$@" 2>&1); then
+    passed=$((passed + 1))
+    say "ok   $name"
+    printf '%s\n' "$output" | grep '^SKIP ' && skipped=$((skipped + 1))
+  else
+    failed=$((failed + 1))
+    say "FAIL $name"
+    printf '%s\n' "$output" | tail -n 40
+  fi
+  return 0
+}
+
+skip() {
+  skipped=$((skipped + 1))
+  say "SKIP $1: $2"
+}
+
+# The last line of a run: the totals, alone. The exit status says whether all is well.
+totals() {
+  printf '\n%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
+  [ "$failed" -eq 0 ]
+}

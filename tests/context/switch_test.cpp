@@ -1,0 +1,210 @@
+// The bare switch: what it must keep, and what a first frame must look like.
+#include "eventer/context/switch.hpp"
+
+#include <setjmp.h>
+#include <signal.h>
+#include <sys/time.h>
+#include <unwind.h>
+
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <stdexcept>
+#include <vector>
+
+#include "../catch.hpp"
+#include "eventer/stack/stack_memory.hpp"
+
+namespace {
+
+namespace context = eventer::context;
+
+// A stack with one function on it, and the way back.
+struct fiber {
+  explicit fiber(void (*body)(fiber&)) : function(body), sp(context::make_context(stack.top(), &enter, this)) {}
+  void resume() { context::switch_context(&caller, sp); }
+  void suspend() { context::switch_context(&sp, caller); }
+  static void enter(void* self) {
+    auto& me = *static_cast<fiber*>(self);
+    me.function(me);
+    me.ended = true;
+    me.suspend();
+  }
+  eventer::stack_memory stack{std::size_t{64} << 10};
+  void (*function)(fiber&);
+  void* sp;
+  void* caller = nullptr;
+  bool ended = false;
+  std::uintptr_t value = 0;
+};
+
+}  // namespace
+
+#if !EVENTER_ASAN && !EVENTER_TSAN  // they would have to be told of each switch here; the layers above do, and are tested so
+
+TEST_CASE("a context is entered with its argument and can be left and resumed") {
+  fiber f([](fiber& self) {
+    for (int i = 1; i <= 3; ++i) {
+      self.value = static_cast<std::uintptr_t>(i);
+      self.suspend();
+    }
+  });
+  for (std::uintptr_t i = 1; i <= 3; ++i) {
+    f.resume();
+    CHECK(f.value == i);
+  }
+  f.resume();
+  CHECK(f.ended);
+}
+
+TEST_CASE("the first frame is aligned as the ABI wants") {
+  fiber f([](fiber& self) {
+    alignas(16) char vector[16];
+    asm volatile("" : : "r"(vector) : "memory");
+    self.value = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+    self.suspend();
+  });
+  f.resume();
+  CHECK(f.value % 16 == 0);
+}
+
+TEST_CASE("callee-saved registers are kept over a switch") {
+  // Many live values over the switch on both sides: the compiler keeps them in every callee-saved register there is.
+  fiber f([](fiber& self) {
+    std::uintptr_t v[12];
+    double d[12];
+    for (unsigned i = 0; i < 12; ++i) v[i] = i * 7 + self.value, d[i] = i * 0.5 + static_cast<double>(self.value);
+    for (;;) {
+      self.suspend();
+      bool good = true;
+      for (unsigned i = 0; i < 12; ++i) good = good && v[i] == i * 7 + 1 && d[i] == i * 0.5 + 1.0;
+      self.value = good ? 2 : 3;
+    }
+  });
+  f.value = 1;
+  std::uintptr_t a = 11, b = 12, c = 13, d = 14, e = 15, g = 16;
+  double x = 1.5, y = 2.5, z = 3.5;
+  asm volatile("" : "+r"(a), "+r"(b), "+r"(c), "+r"(d), "+r"(e), "+r"(g));
+  for (int i = 0; i < 10; ++i) {
+    f.resume();
+    x += 1, y += x, z += y;
+  }
+  CHECK(f.value == 2);
+  CHECK(a + b + c + d + e + g == 81);
+  CHECK(x == 11.5);
+  CHECK(y == 72.5);
+  CHECK(z == 331.0);
+}
+
+#if defined(__aarch64__)
+TEST_CASE("d8 to d15 are kept over a switch") {
+  fiber f([](fiber& self) {
+    for (;;) {
+      asm volatile("fmov d8, xzr\n fmov d9, xzr\n fmov d15, xzr" : : : "d8", "d9", "d15");
+      self.suspend();
+    }
+  });
+  double out8 = 0, out15 = 0;
+  register double d8 asm("d8") = 8.25;
+  register double d15 asm("d15") = 15.25;
+  asm volatile("" : "+w"(d8), "+w"(d15));
+  f.resume();
+  asm volatile("" : "+w"(d8), "+w"(d15));
+  out8 = d8, out15 = d15;
+  CHECK(out8 == 8.25);
+  CHECK(out15 == 15.25);
+}
+#endif
+
+TEST_CASE("exceptions are thrown and caught inside a context") {
+  fiber f([](fiber& self) {
+    for (;;) {
+      try {
+        throw std::runtime_error("inside");
+      } catch (const std::runtime_error& e) {
+        self.value = std::strlen(e.what());
+      }
+      self.suspend();
+    }
+  });
+  for (int i = 0; i < 3; ++i) {
+    f.value = 0;
+    f.resume();
+    CHECK(f.value == 6);
+  }
+}
+
+TEST_CASE("an unwinder stops at the first frame") {
+  fiber f([](fiber& self) {
+    struct walk {
+      unsigned frames = 0;
+    } counted;
+    _Unwind_Backtrace(
+        [](_Unwind_Context*, void* data) {
+          return ++static_cast<walk*>(data)->frames < 1000 ? _URC_NO_REASON : _URC_NORMAL_STOP;
+        },
+        &counted);
+    self.value = counted.frames;
+    self.suspend();
+  });
+  f.resume();
+  CHECK(f.value >= 1);
+  CHECK(f.value < 20);
+}
+
+TEST_CASE("setjmp and longjmp work within a context") {
+  fiber f([](fiber& self) {
+    jmp_buf place;
+    volatile int jumps = 0;
+    if (setjmp(place) < 3) {
+      jumps = jumps + 1;
+      self.suspend();
+      longjmp(place, jumps);
+    }
+    self.value = static_cast<std::uintptr_t>(jumps);
+  });
+  while (!f.ended) f.resume();
+  CHECK(f.value == 3);
+}
+
+namespace {
+volatile sig_atomic_t signals_seen = 0;
+}
+
+TEST_CASE("a signal may arrive at any instruction of a switch") {
+  struct sigaction action {}, old_action {};
+  action.sa_handler = [](int) { signals_seen = signals_seen + 1; };
+  action.sa_flags = SA_RESTART;
+  ::sigaction(SIGALRM, &action, &old_action);
+  const itimerval often{{0, 50}, {0, 50}}, never{};
+  ::setitimer(ITIMER_REAL, &often, nullptr);
+  fiber f([](fiber& self) {
+    for (;;) {
+      ++self.value;
+      self.suspend();
+    }
+  });
+  std::uintptr_t rounds = 0;
+  while (signals_seen < 200) {
+    f.resume();
+    REQUIRE(f.value == ++rounds);
+  }
+  ::setitimer(ITIMER_REAL, &never, nullptr);
+  ::sigaction(SIGALRM, &old_action, nullptr);
+}
+
+TEST_CASE("a thousand contexts in turn") {
+  std::vector<std::unique_ptr<fiber>> all;
+  for (int i = 0; i < 1000; ++i)
+    all.push_back(std::make_unique<fiber>([](fiber& self) {
+      for (;;) {
+        ++self.value;
+        self.suspend();
+      }
+    }));
+  for (int round = 0; round < 10; ++round)
+    for (auto& each : all) each->resume();
+  for (auto& each : all) REQUIRE(each->value == 10);
+}
+
+#endif
