@@ -81,4 +81,18 @@ FUNCTION(eventer_entry_context)
     .cfi_endproc
 END_FUNCTION(eventer_entry_context)
 
+// The same for the inline form of the switch (include/eventer/context/inline_switch.hpp), whose suspended contexts have only rip at sp:
+// above it make_context has put the function and its argument.
+FUNCTION(eventer_start_context)
+    .cfi_startproc
+    .cfi_undefined %rip
+    endbr64
+    popq    %rax                     // the function
+    popq    %rdi                     // the argument; rsp is a multiple of 16 now
+    xorl    %ebp, %ebp
+    callq   *%rax                    // never returns
+    ud2
+    .cfi_endproc
+END_FUNCTION(eventer_start_context)
+
 .section .note.GNU-stack, "", %progbits

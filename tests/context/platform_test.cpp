@@ -30,15 +30,17 @@ TEST_CASE("status flags do not count as a changed environment") {
   CHECK(before == context::fp_environment::current());
 }
 
-TEST_CASE("the exception globals are exchanged where either side has something") {
-  context::exception_state thread{nullptr, 2};
-  void* caught = &thread;
-  unsigned uncaught = 0;
-  context::exchange_exception_state(&thread, caught, uncaught);
-  CHECK(thread.caught == &thread);
-  CHECK(thread.uncaught == 0);
-  CHECK(caught == nullptr);
-  CHECK(uncaught == 2);
+TEST_CASE("exceptions set aside are away for the time of the object") {
+  int anything = 0;
+  context::exception_state thread{&anything, 2};
+  CHECK(context::exceptions_in_use(&thread));
+  {
+    const context::exceptions_set_aside mine(&thread);
+    CHECK_FALSE(context::exceptions_in_use(&thread));
+    thread.uncaught = 1;  // one is on its way out
+  }
+  CHECK(thread.caught == &anything);
+  CHECK(thread.uncaught == 3);
 }
 
 TEST_CASE("the thread's exception globals tell of exceptions in flight") {

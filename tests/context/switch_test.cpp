@@ -19,19 +19,41 @@ namespace {
 
 namespace context = eventer::context;
 
-// A stack with one function on it, and the way back.
-struct fiber {
-  explicit fiber(void (*body)(fiber&)) : function(body), sp(context::make_context(stack.top(), &enter, this)) {}
-  void resume() { context::switch_context(&caller, sp); }
-  void suspend() { context::switch_context(&sp, caller); }
+struct stub_form {
+  static constexpr const char* name = "stub";
+  EVENTER_ALWAYS_INLINE static void switch_context(void** save, void* to) { context::stub::switch_context(save, to); }
+  static void* make_context(void* top, void (*function)(void*), void* argument) {
+    return context::stub::make_context(top, function, argument);
+  }
+};
+#if defined(__x86_64__)
+struct inline_form {
+  static constexpr const char* name = "inline";
+  EVENTER_ALWAYS_INLINE static void switch_context(void** save, void* to) { context::inlined::switch_context(save, to); }
+  static void* make_context(void* top, void (*function)(void*), void* argument) {
+    return context::inlined::make_context(top, function, argument);
+  }
+};
+#define EVERY_FORM stub_form, inline_form
+#else
+#define EVERY_FORM stub_form
+#endif
+
+// A stack with one function on it, and the way back, by one form of the switch.
+template <class Form>
+struct basic_fiber {
+  using fiber = basic_fiber;
+  explicit basic_fiber(void (*body)(basic_fiber&)) : function(body), sp(Form::make_context(stack.top(), &enter, this)) {}
+  void resume() { Form::switch_context(&caller, sp); }
+  void suspend() { Form::switch_context(&sp, caller); }
   static void enter(void* self) {
-    auto& me = *static_cast<fiber*>(self);
+    auto& me = *static_cast<basic_fiber*>(self);
     me.function(me);
     me.ended = true;
     me.suspend();
   }
   eventer::stack_memory stack{std::size_t{64} << 10};
-  void (*function)(fiber&);
+  void (*function)(basic_fiber&);
   void* sp;
   void* caller = nullptr;
   bool ended = false;
@@ -42,7 +64,8 @@ struct fiber {
 
 #if !EVENTER_ASAN && !EVENTER_TSAN  // they would have to be told of each switch here; the layers above do, and are tested so
 
-TEST_CASE("a context is entered with its argument and can be left and resumed") {
+TEMPLATE_TEST_CASE("a context is entered with its argument and can be left and resumed", "", EVERY_FORM) {
+  using fiber = basic_fiber<TestType>;
   fiber f([](fiber& self) {
     for (int i = 1; i <= 3; ++i) {
       self.value = static_cast<std::uintptr_t>(i);
@@ -57,7 +80,8 @@ TEST_CASE("a context is entered with its argument and can be left and resumed") 
   CHECK(f.ended);
 }
 
-TEST_CASE("the first frame is aligned as the ABI wants") {
+TEMPLATE_TEST_CASE("the first frame is aligned as the ABI wants", "", EVERY_FORM) {
+  using fiber = basic_fiber<TestType>;
   fiber f([](fiber& self) {
     alignas(16) char vector[16];
     asm volatile("" : : "r"(vector) : "memory");
@@ -68,7 +92,8 @@ TEST_CASE("the first frame is aligned as the ABI wants") {
   CHECK(f.value % 16 == 0);
 }
 
-TEST_CASE("callee-saved registers are kept over a switch") {
+TEMPLATE_TEST_CASE("callee-saved registers are kept over a switch", "", EVERY_FORM) {
+  using fiber = basic_fiber<TestType>;
   // Many live values over the switch on both sides: the compiler keeps them in every callee-saved register there is.
   fiber f([](fiber& self) {
     std::uintptr_t v[12];
@@ -97,7 +122,8 @@ TEST_CASE("callee-saved registers are kept over a switch") {
 }
 
 #if defined(__aarch64__)
-TEST_CASE("d8 to d15 are kept over a switch") {
+TEMPLATE_TEST_CASE("d8 to d15 are kept over a switch", "", EVERY_FORM) {
+  using fiber = basic_fiber<TestType>;
   fiber f([](fiber& self) {
     for (;;) {
       asm volatile("fmov d8, xzr\n fmov d9, xzr\n fmov d15, xzr" : : : "d8", "d9", "d15");
@@ -116,7 +142,8 @@ TEST_CASE("d8 to d15 are kept over a switch") {
 }
 #endif
 
-TEST_CASE("exceptions are thrown and caught inside a context") {
+TEMPLATE_TEST_CASE("exceptions are thrown and caught inside a context", "", EVERY_FORM) {
+  using fiber = basic_fiber<TestType>;
   fiber f([](fiber& self) {
     for (;;) {
       try {
@@ -134,7 +161,8 @@ TEST_CASE("exceptions are thrown and caught inside a context") {
   }
 }
 
-TEST_CASE("an unwinder stops at the first frame") {
+TEMPLATE_TEST_CASE("an unwinder stops at the first frame", "", EVERY_FORM) {
+  using fiber = basic_fiber<TestType>;
   fiber f([](fiber& self) {
     struct walk {
       unsigned frames = 0;
@@ -152,7 +180,8 @@ TEST_CASE("an unwinder stops at the first frame") {
   CHECK(f.value < 20);
 }
 
-TEST_CASE("setjmp and longjmp work within a context") {
+TEMPLATE_TEST_CASE("setjmp and longjmp work within a context", "", EVERY_FORM) {
+  using fiber = basic_fiber<TestType>;
   fiber f([](fiber& self) {
     jmp_buf place;
     volatile int jumps = 0;
@@ -171,7 +200,8 @@ namespace {
 volatile sig_atomic_t signals_seen = 0;
 }
 
-TEST_CASE("a signal may arrive at any instruction of a switch") {
+TEMPLATE_TEST_CASE("a signal may arrive at any instruction of a switch", "", EVERY_FORM) {
+  using fiber = basic_fiber<TestType>;
   struct sigaction action {}, old_action {};
   action.sa_handler = [](int) { signals_seen = signals_seen + 1; };
   action.sa_flags = SA_RESTART;
@@ -193,7 +223,8 @@ TEST_CASE("a signal may arrive at any instruction of a switch") {
   ::sigaction(SIGALRM, &old_action, nullptr);
 }
 
-TEST_CASE("a thousand contexts in turn") {
+TEMPLATE_TEST_CASE("a thousand contexts in turn", "", EVERY_FORM) {
+  using fiber = basic_fiber<TestType>;
   std::vector<std::unique_ptr<fiber>> all;
   for (int i = 0; i < 1000; ++i)
     all.push_back(std::make_unique<fiber>([](fiber& self) {

@@ -60,8 +60,18 @@
 #define EVENTER_SAVE_FP_CONTROL 0
 #endif
 
-#define EVENTER_JOIN_(a, b, c, d, e) a##b##c##d##e
-#define EVENTER_JOIN(a, b, c, d, e) EVENTER_JOIN_(a, b, c, d, e)
+// The inline form of the switch, half the cost of the out-of-line stub, is used where the compiler can be told every register that it
+// changes: x86-64 without register files newer than AVX-512. Define it to 0 to use the stub everywhere.
+#if !defined(EVENTER_INLINE_SWITCH)
+#if defined(__x86_64__) && !EVENTER_ASAN && !EVENTER_TSAN && !defined(__APX_F__) && !defined(__AMX_TILE__)
+#define EVENTER_INLINE_SWITCH 1
+#else
+#define EVENTER_INLINE_SWITCH 0
+#endif
+#endif
+
+#define EVENTER_JOIN_(a, b, c, d, e, f) a##b##c##d##e##f
+#define EVENTER_JOIN(a, b, c, d, e, f) EVENTER_JOIN_(a, b, c, d, e, f)
 #if EVENTER_EXCEPTIONS
 #define EVENTER_ABI_EXCEPTIONS
 #else
@@ -82,7 +92,13 @@
 #else
 #define EVENTER_ABI_FP
 #endif
-#define EVENTER_ABI EVENTER_JOIN(v0, EVENTER_ABI_EXCEPTIONS, EVENTER_ABI_ASAN, EVENTER_ABI_TSAN, EVENTER_ABI_FP)
+#if EVENTER_INLINE_SWITCH
+#define EVENTER_ABI_SWITCH
+#else
+#define EVENTER_ABI_SWITCH _stub
+#endif
+#define EVENTER_ABI \
+  EVENTER_JOIN(v0, EVENTER_ABI_EXCEPTIONS, EVENTER_ABI_ASAN, EVENTER_ABI_TSAN, EVENTER_ABI_FP, EVENTER_ABI_SWITCH)
 
 // For the few names that an executable and its shared libraries must agree on, also under -fvisibility=hidden.
 #define EVENTER_API __attribute__((visibility("default")))

@@ -1,4 +1,4 @@
-// control_block: what a coroutine is to the scheduler. One aligned 64-byte line that the resume path touches, and 40 cold bytes beside it.
+// control_block: what a coroutine is to the scheduler. One aligned 64-byte line that the resume path touches, and 24 cold bytes beside it.
 //
 // Everything that the loop, a timer or another coroutine may reach of a coroutine is here or on the heap, never on its stack:
 // that stack is somebody else's as soon as it is parked.
@@ -49,8 +49,9 @@ inline constexpr std::uint8_t timed = 128;           // its timer is armed
 struct alignas(64) control_block : stack_segment {
   std::uint8_t flags = 0;
   wake_reason wake = wake_reason::ready;
-  unsigned uncaught_exceptions = 0;    // the C++ runtime's per-thread state while this coroutine is away:
-  void* caught_exceptions = nullptr;  //   both words of __cxa_get_globals()
+  timer_node timer;
+  std::uint32_t entry = 0;   // which of the scheduler's entry records
+  std::uint32_t number = 0;  // of its spawn
   wait_source* waiting_on = nullptr;
 #if EVENTER_ASAN
   void* fake_stack = nullptr;
@@ -62,6 +63,8 @@ struct alignas(64) control_block : stack_segment {
   bool has(std::uint8_t flag) const noexcept { return (flags & flag) != 0; }
   void set(std::uint8_t flag) noexcept { flags = static_cast<std::uint8_t>(flags | flag); }
   void clear(std::uint8_t flag) noexcept { flags = static_cast<std::uint8_t>(flags & ~flag); }
+  // Unique among the coroutines of a loop: no two that live have the same address, no two of the same address the same number.
+  std::uint64_t id() const noexcept { return (std::uint64_t{number} << 32) | ((reinterpret_cast<std::uintptr_t>(this) >> 6) & 0xffffffff); }
 };
 #if !EVENTER_ASAN && !EVENTER_TSAN
 static_assert(sizeof(control_block) == 64, "the resume path touches one cache line");
@@ -73,11 +76,8 @@ struct control_block_details {
 
   alignas(8) unsigned char storage[inline_bytes];  // the callable, or where it is; after the end the result, or where it is
   control_block* joiner = nullptr;
-  std::uint64_t id = 0;
-  timer_node timer;
-  std::uint32_t entry = 0;  // which of the scheduler's entry records
 };
-static_assert(sizeof(control_block_details) == 40);
+static_assert(sizeof(control_block_details) == 24);
 
 using control_block_slab = split_slab<control_block, control_block_details>;
 

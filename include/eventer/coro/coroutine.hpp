@@ -31,8 +31,6 @@ struct bare_operations {
 struct alignas(64) bare_block : stack_segment {
   std::uint8_t flags = 0;
   std::uint8_t swallowed = 0;
-  unsigned uncaught_exceptions = 0;
-  void* caught_exceptions = nullptr;
   const bare_operations* table = nullptr;
 #if EVENTER_ASAN
   void* fake_stack = nullptr;
@@ -111,17 +109,11 @@ class coroutine {
   EVENTER_ALWAYS_INLINE static void suspend() {
     block* const self = state_.current;
     if (EVENTER_UNLIKELY(self == nullptr)) broken_rule("coroutine::suspend() outside a coroutine: only the function given to a coroutine, and what it calls, may suspend");
-#if EVENTER_ASAN
-    context::before_switch(&self->fake_stack, state_.caller_bottom, state_.caller_size);
-#endif
-#if EVENTER_TSAN
-    context::switch_fiber(state_.caller_fiber);
-#endif
-    context::switch_context(&self->sp, state_.caller_sp);
-#if EVENTER_ASAN
-    context::after_switch(self->fake_stack, &state_.caller_bottom, &state_.caller_size);
-#endif
-    if (EVENTER_UNLIKELY((self->flags & unwinding) != 0)) unwind(*self);
+    if (EVENTER_UNLIKELY(context::exceptions_in_use(state_.exceptions)))
+      switch_out_of_catch(*self);
+    else
+      switch_out(*self);
+    if (EVENTER_UNLIKELY((state_.current->flags & unwinding) != 0)) unwind(*state_.current);
   }
 
   // Whether it has ended, so that resume() must not be called any more.
@@ -184,10 +176,32 @@ class coroutine {
     return self;
   }
 
+  EVENTER_ALWAYS_INLINE static void switch_out(block& self) {
+#if EVENTER_ASAN
+    context::before_switch(&self.fake_stack, state_.caller_bottom, state_.caller_size);
+#endif
+#if EVENTER_TSAN
+    context::switch_fiber(state_.caller_fiber);
+#endif
+    context::switch_context(&self.sp, state_.caller_sp);
+#if EVENTER_ASAN
+    context::after_switch(self.fake_stack, &state_.caller_bottom, &state_.caller_size);
+#endif
+  }
+  EVENTER_NOINLINE static void switch_out_of_catch(block& self) {
+    const context::exceptions_set_aside mine(state_.exceptions);
+    switch_out(self);
+  }
+
   EVENTER_ALWAYS_INLINE void resume_here() {
     block& self = *block_;
-    if (EVENTER_UNLIKELY(self.sp == nullptr || (self.flags & ended) != 0)) return first_resume();
+    if (EVENTER_UNLIKELY(self.sp == nullptr)) return first_resume();  // or it has ended
     if (EVENTER_UNLIKELY(!self.stack->occupy(self))) out_of_memory();
+    if (EVENTER_UNLIKELY(context::exceptions_in_use(state_.exceptions))) return switch_in_from_catch(self);
+    switch_in(self);
+  }
+  EVENTER_NOINLINE void switch_in_from_catch(block& self) {
+    const context::exceptions_set_aside callers(state_.exceptions);
     switch_in(self);
   }
 
@@ -197,7 +211,9 @@ class coroutine {
     struct outer_coroutine {
       scheduler* loop = scheduler::current();
       control_block* running = loop == nullptr ? nullptr : loop->exchange_running(nullptr);
+      detail::bare_state bare = state_;
       ~outer_coroutine() {
+        state_ = bare;
         if (loop != nullptr) loop->exchange_running(running);
       }
     } outer;
@@ -212,14 +228,12 @@ class coroutine {
     self.fiber = context::create_fiber();
 #endif
     self.sp = context::make_context(self.stack->top(), &entry, &self);
-    switch_in(self);
+    state_.exceptions = context::thread_exception_state();
+    switch_in_from_catch(self);
   }
 
   EVENTER_ALWAYS_INLINE void switch_in(block& self) {
-    const detail::bare_state outer = state_;
     state_.current = &self;
-    if (EVENTER_UNLIKELY(state_.exceptions == nullptr)) state_.exceptions = context::thread_exception_state();
-    context::exchange_exception_state(state_.exceptions, self.caught_exceptions, self.uncaught_exceptions);
 #if EVENTER_ASAN
     void* fake_stack = nullptr;
     context::before_switch(&fake_stack, self.stack->memory().bottom(), self.stack->memory().size());
@@ -232,17 +246,8 @@ class coroutine {
 #if EVENTER_ASAN
     context::after_switch(fake_stack, nullptr, nullptr);
 #endif
-    context::exchange_exception_state(state_.exceptions, self.caught_exceptions, self.uncaught_exceptions);
     self.stack->mark(self);
-    state_.current = outer.current;
-    state_.caller_sp = outer.caller_sp;
-#if EVENTER_ASAN
-    state_.caller_bottom = outer.caller_bottom;
-    state_.caller_size = outer.caller_size;
-#endif
-#if EVENTER_TSAN
-    state_.caller_fiber = outer.caller_fiber;
-#endif
+    state_.current = nullptr;
     if (EVENTER_UNLIKELY((self.flags & ended) != 0)) after_end(self);
   }
 
@@ -251,7 +256,28 @@ class coroutine {
 #if EVENTER_ASAN
     context::after_switch(nullptr, &state_.caller_bottom, &state_.caller_size);
 #endif
-    run(self);
+#if EVENTER_EXCEPTIONS
+    try {
+      self.table->run(self);
+    } catch (const cancelled&) {
+    } catch (...) {
+      keep_failure(self);
+    }
+#else
+    self.table->run(self);
+#endif
+    leave(self);
+  }
+
+#if EVENTER_EXCEPTIONS
+  EVENTER_NOINLINE static void keep_failure(block& self) {
+    self.flags = static_cast<std::uint8_t>(self.flags | failed);
+    failure_ = new std::exception_ptr(std::current_exception());
+  }
+#endif
+
+  // Out of line, as it would make the outermost frame larger for all its life.
+  [[noreturn]] EVENTER_NOINLINE static void leave(block& self) {
     self.flags = static_cast<std::uint8_t>(self.flags | ended);
 #if EVENTER_ASAN
     context::before_switch(nullptr, state_.caller_bottom, state_.caller_size);
@@ -263,23 +289,9 @@ class coroutine {
     __builtin_unreachable();
   }
 
-  // What leaves the function is kept where its registers were: the stack is free then, the block has no other room.
-  EVENTER_NOINLINE static void run(block& self) {
-#if EVENTER_EXCEPTIONS
-    try {
-      self.table->run(self);
-    } catch (const cancelled&) {
-    } catch (...) {
-      self.flags = static_cast<std::uint8_t>(self.flags | failed);
-      failure_ = new std::exception_ptr(std::current_exception());
-    }
-#else
-    self.table->run(self);
-#endif
-  }
-
   EVENTER_NOINLINE static void after_end(block& self) {
     self.stack->forget(self);
+    self.sp = nullptr;
 #if EVENTER_TSAN
     if (self.fiber != nullptr) context::destroy_fiber(std::exchange(self.fiber, nullptr));
 #endif

@@ -103,7 +103,8 @@ const char* signature_of() noexcept {
 
 // What the scheduler does with a callable whose type it does not know.
 struct callable_operations {
-  void (*run)(control_block&);                        // on the coroutine: call, destroy the callable, keep the result
+  void (*run)(void* block);           // the coroutine's first function: calls, destroys the callable, keeps the result, leaves
+  void (*run_detached)(void* block);  // the same where nobody can receive an exception
   void (*destroy_callable)(control_block&) noexcept;  // it was never run
   void (*destroy_result)(control_block&) noexcept;    // nobody asked for it
   const char* (*signature)() noexcept;                // the callable's type as text

@@ -75,7 +75,7 @@ class join_handle {
   }
   // Unique among the coroutines of its loop; 0 for an empty handle.
   std::uint64_t id() const {
-    if (block_ != nullptr) return details_of(*block_).id;
+    if (block_ != nullptr) return block_->id();
     return remote_ != nullptr ? remote_->id() : 0;
   }
   // Whether there is a coroutine to join.

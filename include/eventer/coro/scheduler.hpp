@@ -77,9 +77,9 @@ class EVENTER_API scheduler {
   std::size_t living() const noexcept { return living_; }
   std::size_t ready_count() const noexcept { return ready_.size(); }
   bool stopping() const noexcept { return stopping_; }
-  const char* name_of(control_block& block) noexcept { return entries_[details_of(block).entry].name; }
+  const char* name_of(control_block& block) noexcept { return entries_[block.entry].name; }
   const std::vector<entry_record>& entries() const noexcept { return entries_; }
-  entry_record& entry_of(control_block& block) noexcept { return entries_[details_of(block).entry]; }
+  entry_record& entry_of(control_block& block) noexcept { return entries_[block.entry]; }
   const std::vector<std::unique_ptr<shared_stack>>& shared_stacks() const noexcept { return stacks_; }
   save_stack_pool& saves() noexcept { return saves_; }
   std::uint64_t resumes() const noexcept { return resumes_; }
@@ -98,12 +98,12 @@ class EVENTER_API scheduler {
     if (EVENTER_UNLIKELY(memory == nullptr))
       throw_error(std::make_error_code(std::errc::not_enough_memory), "spawn: no memory for a control block");
     control_block& block = *::new (static_cast<void*>(memory)) control_block;
-    control_block_details& details = *::new (static_cast<void*>(&details_of(block))) control_block_details;
+    ::new (static_cast<void*>(&details_of(block))) control_block_details;
     block.flags = static_cast<std::uint8_t>(flags | coroutine_flag::has_callable);
 #if EVENTER_EXCEPTIONS
     try {
 #endif
-      details.entry = entry_index(operations, key, name);
+      block.entry = entry_index(operations, key, name);
       if (EVENTER_UNLIKELY(options_.private_stacks || block.has(coroutine_flag::own_stack))) {
         block.set(coroutine_flag::own_stack);
         block.stack = take_own_stack(own_stack_bytes);
@@ -115,9 +115,9 @@ class EVENTER_API scheduler {
       throw;
     }
 #endif
-    details.id = ++last_id_;
+    block.number = ++last_number_;
     ++living_;
-    ++entries_[details.entry].spawned;
+    ++entries_[block.entry].spawned;
     return block;
   }
 
@@ -148,15 +148,14 @@ class EVENTER_API scheduler {
   // Suspends the running coroutine until it is woken. Before, the caller has stored where the wake-up will come from.
   // No cancellation is looked at here.
   EVENTER_ALWAYS_INLINE wake_reason park() {
-    control_block& block = *running_;
-    block.wake = wake_reason::parked;
-    switch_out(block);
-    return block.wake;
+    running_->wake = wake_reason::parked;
+    switch_out(*running_);
+    return running_->wake;  // read anew: a pointer kept over the switch would be one more word of stack in every parked coroutine
   }
   // The same, but not longer than to `deadline`; no_deadline arms nothing.
   EVENTER_ALWAYS_INLINE wake_reason park_until(time_point deadline) {
     if (deadline != no_deadline) {
-      timers_.arm(details_of(*running_).timer, deadline);
+      timers_.arm(running_->timer, deadline);
       running_->set(coroutine_flag::timed);
     }
     return park();
@@ -190,9 +189,10 @@ class EVENTER_API scheduler {
   // Makes this the current scheduler of the thread, for the time of the object.
   class entered {
    public:
-    explicit entered(scheduler& self) noexcept : outer_(current_) {
+    explicit entered(scheduler& self) noexcept : outer_(current_), caller_exceptions_(context::thread_exception_state()) {
       current_ = &self;
       self.exceptions_ = context::thread_exception_state();
+      self.errno_ = &errno;
     }
     entered(const entered&) = delete;
     entered& operator=(const entered&) = delete;
@@ -200,6 +200,7 @@ class EVENTER_API scheduler {
 
    private:
     scheduler* outer_;
+    context::exceptions_set_aside caller_exceptions_;  // a loop may be run in a catch block
   };
 
   // Resumes at most `budget` ready coroutines; answers how many. Requires: a native stack, inside `entered`.
@@ -227,10 +228,8 @@ class EVENTER_API scheduler {
     while (budget-- > 0) {
       timer_node* const node = timers_.take_expired(now);
       if (node == nullptr) return;
-      // The node is the `timer` of a control block's cold part.
-      auto* const details = reinterpret_cast<control_block_details*>(reinterpret_cast<char*>(node) -
-                                                                     offsetof(control_block_details, timer));
-      end_wait(*control_block_slab::hot_of_cold(details), wake_reason::timed_out);
+      // Each node is the `timer` of a control block.
+      end_wait(*reinterpret_cast<control_block*>(reinterpret_cast<char*>(node) - offset_of_timer()), wake_reason::timed_out);
     }
   }
 
@@ -321,12 +320,10 @@ class EVENTER_API scheduler {
     } else if (EVENTER_UNLIKELY(!block.stack->occupy(block))) {
       return false;
     }
-    block.stack->last_used = ++uses_;
+    block.stack->last_used = resumes_;
     if (EVENTER_UNLIKELY(trace_)) trace_resume(block);
     running_ = &block;
-    context::exchange_exception_state(exceptions_, block.caught_exceptions, block.uncaught_exceptions);
     switch_to(block);
-    context::exchange_exception_state(exceptions_, block.caught_exceptions, block.uncaught_exceptions);
     running_ = nullptr;
     block.stack->mark(block);
     if (EVENTER_UNLIKELY(options_.evict_always) && !block.has(coroutine_flag::own_stack | coroutine_flag::ended))
@@ -348,18 +345,17 @@ class EVENTER_API scheduler {
 #endif
   }
 
-  // The coroutine's side. Cancellation and exceptions are handled by whoever calls this, after it has returned.
+  // The coroutine's side. Cancellation is handled by whoever calls this, after it has returned.
   EVENTER_ALWAYS_INLINE void switch_out(control_block& block) {
-    const int saved_errno = errno;
+    const int saved_errno = *errno_;
 #if !defined(NDEBUG)
-    const context::fp_environment before = context::fp_environment::current();
-    if (EVENTER_UNLIKELY(before != native_fp_) && !switches_fp(block)) report_fp_change(block);
+    if (EVENTER_UNLIKELY(context::fp_environment::current() != native_fp_) && !switches_fp(block)) report_fp_change(block);
 #endif
-    if (EVENTER_UNLIKELY(switches_fp(block)))
-      switch_out_with_fp(block);
+    if (EVENTER_UNLIKELY(switches_fp(block) || context::exceptions_in_use(exceptions_)))
+      switch_out_with_state(block);
     else
       switch_to_native(block);
-    errno = saved_errno;
+    *errno_ = saved_errno;
   }
   EVENTER_ALWAYS_INLINE void switch_to_native(control_block& block) {
 #if EVENTER_ASAN
@@ -373,7 +369,10 @@ class EVENTER_API scheduler {
     context::after_switch(block.fake_stack, &native_bottom_, &native_size_);
 #endif
   }
-  EVENTER_NOINLINE void switch_out_with_fp(control_block& block) {
+  // What belongs to the coroutine but lies with the thread stays on the coroutine's stack meanwhile.
+  EVENTER_NOINLINE void switch_out_with_state(control_block& block) {
+    const context::exceptions_set_aside my_exceptions(exceptions_);
+    if (!switches_fp(block)) return switch_to_native(block);
     const context::fp_environment mine = context::fp_environment::current();
     native_fp_.load();
     switch_to_native(block);
@@ -408,26 +407,9 @@ class EVENTER_API scheduler {
     block.fiber = take_fiber();
 #endif
     native_fp_ = context::fp_environment::current();
-    block.sp = context::make_context(block.stack->top(), &entry, &block);
+    const callable_operations& operations = *entry_of(block).operations;
+    block.sp = context::make_context(block.stack->top(), detached(block) && !wants_exceptions() ? operations.run_detached : operations.run, &block);
     return true;
-  }
-
-  static void entry(void* argument) {
-    control_block& block = *static_cast<control_block*>(argument);
-    scheduler& self = of(block);
-#if EVENTER_ASAN
-    context::after_switch(nullptr, &self.native_bottom_, &self.native_size_);
-#endif
-    self.entry_of(block).operations->run(block);
-    if (EVENTER_UNLIKELY(block.has(coroutine_flag::own_fp))) self.native_fp_.load();
-#if EVENTER_ASAN
-    context::before_switch(nullptr, self.native_bottom_, self.native_size_);
-#endif
-#if EVENTER_TSAN
-    context::switch_fiber(self.native_fiber_);
-#endif
-    context::switch_context(&block.sp, self.native_sp_);
-    __builtin_unreachable();
   }
 
 #if EVENTER_TSAN
@@ -510,6 +492,27 @@ class EVENTER_API scheduler {
   // --- ending -------------------------------------------------------------------------------------------------------------
 
  public:
+  // The first thing on a new coroutine.
+  EVENTER_ALWAYS_INLINE static void begin([[maybe_unused]] control_block& block) {
+#if EVENTER_ASAN
+    scheduler& self = of(block);
+    context::after_switch(nullptr, &self.native_bottom_, &self.native_size_);
+#endif
+  }
+  // The last: back to the loop, for good. Out of line, as it would make the frame of its caller larger for all its life.
+  [[noreturn]] EVENTER_NOINLINE static void leave(control_block& block) {
+    scheduler& self = of(block);
+    if (EVENTER_UNLIKELY(switches_fp(block))) self.native_fp_.load();
+#if EVENTER_ASAN
+    context::before_switch(nullptr, self.native_bottom_, self.native_size_);
+#endif
+#if EVENTER_TSAN
+    context::switch_fiber(self.native_fiber_);
+#endif
+    context::switch_context(&block.sp, self.native_sp_);
+    __builtin_unreachable();
+  }
+
   // Called by the entry code, on the coroutine or instead of its run: what remains is to be done on the native stack by `finish`.
   EVENTER_ALWAYS_INLINE static void end(control_block& block, outcome how) noexcept {
     block.set(coroutine_flag::ended);
@@ -525,8 +528,7 @@ class EVENTER_API scheduler {
 
  private:
   EVENTER_ALWAYS_INLINE void finish(control_block& block) {
-    control_block_details& details = details_of(block);
-    entry_record& record = entries_[details.entry];
+    entry_record& record = entries_[block.entry];
     ++record.ended;
     record.evictions += block.copies;
     record.copied_units += block.copied_units;
@@ -537,7 +539,8 @@ class EVENTER_API scheduler {
 #endif
     --living_;
     if (block.has(coroutine_flag::has_handle)) {
-      if (details.joiner != nullptr) wake(*std::exchange(details.joiner, nullptr), wake_reason::ready);
+      control_block*& joiner = details_of(block).joiner;
+      if (joiner != nullptr) wake(*std::exchange(joiner, nullptr), wake_reason::ready);
       return;
     }
     if (EVENTER_UNLIKELY(outcome_of(block) == outcome::exception)) unhandled_exception(block);
@@ -545,8 +548,14 @@ class EVENTER_API scheduler {
     store_->blocks.release(&block);
   }
 
+  static std::size_t offset_of_timer() noexcept {
+    _Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Winvalid-offsetof\"")
+    return offsetof(control_block, timer);
+    _Pragma("GCC diagnostic pop")
+  }
+
   void disarm(control_block& block) noexcept {
-    timers_.cancel(details_of(block).timer);
+    timers_.cancel(block.timer);
     block.clear(coroutine_flag::timed);
   }
 
@@ -571,7 +580,7 @@ class EVENTER_API scheduler {
   [[noreturn]] EVENTER_NOINLINE void refuse_to_hang() {
     for_each_living([this](control_block& block) {
       log(log_level::error, "coroutine \"%s\" (id %llu) swallowed 1,000 cancellations while its loop was being destroyed", display_name(block),
-          static_cast<unsigned long long>(details_of(block).id));
+          static_cast<unsigned long long>(block.id()));
     });
     broken_rule("a coroutine goes on waiting after it was cancelled: let `eventer::cancelled` leave it (catch (...) { throw; })");
   }
@@ -585,7 +594,7 @@ class EVENTER_API scheduler {
 
   EVENTER_NOINLINE void trace_resume(control_block& block) {
     log(log_level::debug, "resume \"%s\" (id %llu): %zu stack bytes", display_name(block),
-        static_cast<unsigned long long>(details_of(block).id), block.stack->used_by(block));
+        static_cast<unsigned long long>(block.id()), block.stack->used_by(block));
   }
 
   EVENTER_ALWAYS_INLINE void prefetch() noexcept {
@@ -644,8 +653,9 @@ class EVENTER_API scheduler {
   // What resuming touches.
   control_block* running_ = nullptr;
   void* native_sp_ = nullptr;
-  context::exception_state* exceptions_ = nullptr;
-  std::uint64_t uses_ = 0;
+  context::exception_state* exceptions_ = nullptr;  // of the thread that runs the loop
+  int* errno_ = nullptr;                            // likewise
+  std::uint64_t resumes_ = 0;  // counted once a batch
   bool trace_ = log_enabled(log_level::debug);
   ring_buffer<control_block*> ready_;
   control_block_store* store_;
@@ -664,8 +674,7 @@ class EVENTER_API scheduler {
   std::size_t own_stacks_alive_ = 0;
   std::size_t living_ = 0;
   std::size_t refused_ = 0;
-  std::uint64_t last_id_ = 0;
-  std::uint64_t resumes_ = 0;
+  std::uint32_t last_number_ = 0;
   context::fp_environment native_fp_ = context::fp_environment::current();
   bool fp_change_reported_ = false;
   static constexpr std::size_t own_stacks_kept = 64;

@@ -20,61 +20,70 @@ struct spawn_options {
 
 namespace detail {
 
-template <class R>
-void keep_result(control_block& block, auto&& call) {
-  if constexpr (std::is_void_v<R>) {
-    call();
-    scheduler::end(block, outcome::value);
-  } else if constexpr (std::is_reference_v<R>) {
-    auto* const result = std::addressof(call());
-    result_storage<R>::create(details_of(block).storage, result);
-    scheduler::end(block, outcome::value);
-  } else {
-    R result = call();
-    result_storage<R>::create(details_of(block).storage, std::move(result));
-    scheduler::end(block, outcome::value);
-  }
+#if EVENTER_EXCEPTIONS
+EVENTER_NOINLINE inline void keep_exception(control_block& block) {
+  stored<std::exception_ptr>::create(details_of(block).storage, std::current_exception());
+  scheduler::end(block, outcome::exception);
 }
+#endif
 
 template <class Call>
 struct operations_of {
   using result_type = std::invoke_result_t<Call&>;
 
-  static void call_and_keep(control_block& block) {
-    keep_result<result_type>(block, [&block]() -> result_type {
-      struct destroy_at_end {
-        control_block& block;
-        ~destroy_at_end() { destroy_callable(block); }
-      } guard{block};
-      return stored<Call>::get(details_of(block).storage)();
-    });
+  struct destroy_at_end {
+    control_block& block;
+    ~destroy_at_end() { destroy_callable(block); }
+  };
+  EVENTER_ALWAYS_INLINE static result_type call(control_block& block) {
+    const destroy_at_end callable{block};
+    return stored<Call>::get(details_of(block).storage)();
+  }
+  EVENTER_ALWAYS_INLINE static void call_and_keep(control_block& block) {
+    if constexpr (std::is_void_v<result_type>) {
+      call(block);
+    } else if constexpr (std::is_reference_v<result_type>) {
+      auto* const result = std::addressof(call(block));
+      result_storage<result_type>::create(details_of(block).storage, result);
+    } else {
+      result_type result = call(block);
+      result_storage<result_type>::create(details_of(block).storage, std::move(result));
+    }
+    scheduler::end(block, outcome::value);
   }
 
-  static void run(control_block& block) {
+  // The outermost function of a coroutine. Its frame is part of every parked stack, so what need not be in it is called out of line.
+  static void run(void* argument) {
+    control_block& block = *static_cast<control_block*>(argument);
+    scheduler::begin(block);
 #if EVENTER_EXCEPTIONS
-    if (scheduler::detached(block) && !scheduler::of(block).wants_exceptions()) return run_detached(block);
     try {
       call_and_keep(block);
     } catch (const cancelled&) {
       scheduler::end(block, outcome::canceled);
     } catch (...) {
-      stored<std::exception_ptr>::create(details_of(block).storage, std::current_exception());
-      scheduler::end(block, outcome::exception);
+      keep_exception(block);
     }
 #else
     call_and_keep(block);
 #endif
+    scheduler::leave(block);
   }
-#if EVENTER_EXCEPTIONS
   // Nobody can receive an exception: it is not caught, so that the backtrace at terminate still shows where it came from.
-  static void run_detached(control_block& block) {
+  static void run_detached(void* argument) {
+    control_block& block = *static_cast<control_block*>(argument);
+    scheduler::begin(block);
+#if EVENTER_EXCEPTIONS
     try {
       call_and_keep(block);
     } catch (const cancelled&) {
       scheduler::end(block, outcome::canceled);
     }
-  }
+#else
+    call_and_keep(block);
 #endif
+    scheduler::leave(block);
+  }
 
   static void destroy_callable(control_block& block) noexcept {
     block.clear(coroutine_flag::has_callable);
@@ -87,7 +96,7 @@ struct operations_of {
       if (scheduler::outcome_of(block) == outcome::value) result_storage<result_type>::destroy(details_of(block).storage);
   }
 
-  static constexpr callable_operations table{&run, &destroy_callable, &destroy_result, &signature_of<Call>};
+  static constexpr callable_operations table{&run, &run_detached, &destroy_callable, &destroy_result, &signature_of<Call>};
 };
 
 template <class F, class... Arguments>

@@ -41,7 +41,7 @@ inline const char* name() {
   return text == nullptr ? "" : text;
 }
 inline std::uint64_t id() {
-  return details_of(*detail::suspending_scheduler("this_coroutine::id() outside a coroutine").running()).id;
+  return detail::suspending_scheduler("this_coroutine::id() outside a coroutine").running()->id();
 }
 // How deep the caller's stack is now: what would be copied if it suspended here, less the switch's own 56 to 160 bytes.
 inline std::size_t stack_bytes() {
@@ -63,15 +63,21 @@ inline void yield() {
   here.yield();
 }
 
+namespace detail {
+
+// Out of line: what only a plain thread needs must not be in the frame of a parked coroutine.
+EVENTER_NOINLINE inline void sleep_on_thread(time_point deadline) noexcept {
+  for (time_point now = clock::now(); now < deadline; now = clock::now()) {
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - now).count() + 1;
+    system::poll(nullptr, 0, left > 1'000'000 ? 1'000'000 : static_cast<int>(left));
+  }
+}
+
+}  // namespace detail
+
 // Waits until `deadline`. On a thread without a running loop the thread sleeps. Errors: `cancelled`.
 inline void sleep_until(time_point deadline) {
-  if (scheduler::current() == nullptr) {
-    for (time_point now = clock::now(); now < deadline; now = clock::now()) {
-      const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - now).count() + 1;
-      system::poll(nullptr, 0, left > 1'000'000 ? 1'000'000 : static_cast<int>(left));
-    }
-    return;
-  }
+  if (scheduler::current() == nullptr) return detail::sleep_on_thread(deadline);
   scheduler& here = detail::suspending_scheduler("sleep in a callback would block its loop: spawn a coroutine that sleeps");
   if (EVENTER_UNLIKELY(here.cancellation_due())) return;
   detail::throw_if_canceled(here.park_until(deadline));

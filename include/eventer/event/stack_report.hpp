@@ -86,7 +86,7 @@ inline stack_report make_stack_report(scheduler& self) {
     row_of_entry.push_back(index);
   }
   self.for_each_living([&](control_block& block) {
-    const std::size_t index = row_of_entry[details_of(block).entry];
+    const std::size_t index = row_of_entry[block.entry];
     stack_report::row& row = report.rows[index];
     ++row.alive;
     row.swaps += block.copies;
@@ -162,11 +162,11 @@ inline std::string stack_report::to_json() const {
                   each.alive, static_cast<unsigned long long>(each.spawned), each.parked_bytes, each.p50, each.p99, each.max,
                   each.high_water_mark, static_cast<unsigned long long>(each.swaps),
                   static_cast<unsigned long long>(each.bytes_copied));
-    return "{\"name\":" + detail::quoted(each.name) + line;
+    return std::string("{\"name\":").append(detail::quoted(each.name)).append(line);
   };
   std::string text = "{\"rows\":[";
-  for (std::size_t i = 0; i < rows.size(); ++i) text += (i == 0 ? "" : ",") + object(rows[i]);
-  text += "],\"total\":" + object(total);
+  for (std::size_t i = 0; i < rows.size(); ++i) text.append(i == 0 ? "" : ",").append(object(rows[i]));
+  text.append("],\"total\":").append(object(total));
   std::snprintf(line, sizeof line,
                 ",\"shared_stacks\":%zu,\"evictions\":%llu,\"restores\":%llu,\"bytes_evicted\":%llu,\"bytes_restored\":%llu,"
                 "\"saved_bytes\":%zu,\"nanoseconds_per_swap\":%.1f}",

@@ -6,6 +6,7 @@
 
 #include <charconv>
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
 #include <string>
 #include <string_view>
@@ -40,24 +41,28 @@ class endpoint {
   }
 
   std::string to_string() const {
-    char text[INET6_ADDRSTRLEN] = "";
+    char host[INET6_ADDRSTRLEN] = "";
+    char text[INET6_ADDRSTRLEN + 32];
     switch (family()) {
-      case AF_INET: {
-        const auto& v4 = as<sockaddr_in>();
-        ::inet_ntop(AF_INET, &v4.sin_addr, text, sizeof text);
-        return std::string(text) + ":" + std::to_string(port());
-      }
+      case AF_INET:
+        ::inet_ntop(AF_INET, &as<sockaddr_in>().sin_addr, host, sizeof host);
+        std::snprintf(text, sizeof text, "%s:%u", host, unsigned{port()});
+        return text;
       case AF_INET6: {
         const auto& v6 = as<sockaddr_in6>();
-        ::inet_ntop(AF_INET6, &v6.sin6_addr, text, sizeof text);
-        const std::string scope = v6.sin6_scope_id == 0 ? "" : "%" + std::to_string(v6.sin6_scope_id);
-        return "[" + std::string(text) + scope + "]:" + std::to_string(port());
+        ::inet_ntop(AF_INET6, &v6.sin6_addr, host, sizeof host);
+        if (v6.sin6_scope_id == 0)
+          std::snprintf(text, sizeof text, "[%s]:%u", host, unsigned{port()});
+        else
+          std::snprintf(text, sizeof text, "[%s%%%u]:%u", host, v6.sin6_scope_id, unsigned{port()});
+        return text;
       }
       case AF_UNIX: {
         const std::size_t length = size_ > offsetof(sockaddr_un, sun_path) ? size_ - offsetof(sockaddr_un, sun_path) : 0;
         const char* const path = as<sockaddr_un>().sun_path;
-        if (length > 0 && path[0] == '\0') return "unix:@" + std::string(path + 1, length - 1);
-        return "unix:" + std::string(path, ::strnlen(path, length));
+        const bool abstract = length > 0 && path[0] == '\0';
+        std::string name = abstract ? "unix:@" : "unix:";
+        return abstract ? name.append(path + 1, length - 1) : name.append(path, ::strnlen(path, length));
       }
       default: return "(no address)";
     }
