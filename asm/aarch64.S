@@ -81,7 +81,7 @@ FUNCTION(eventer_switch_context)
 END_FUNCTION(eventer_switch_context) // prediction misses, which is the price of BTI
 
 // The first switch to a new context arrives here, by the x30 that make_context has put (and signed) into its frame, with the function to
-// call in x20 and its argument in x19.
+// call in x20 and its argument in x19. The function returns the stack pointer of the context that goes on.
 FUNCTION(eventer_entry_context)
     .cfi_startproc
     .cfi_undefined 30                // the outermost frame: unwinders and debuggers stop here
@@ -89,8 +89,21 @@ FUNCTION(eventer_entry_context)
     mov     x0, x19                  // the argument
     mov     x29, xzr                 // the end of the chain of frame pointers
     mov     x30, xzr
-    blr     x20                      // never returns: its stack has no caller
-    brk     #1
+    blr     x20
+    mov     sp, x0                   // this context is over; the rest is the second half of a switch
+    ldp     x19, x20, [sp, #0]
+    ldp     x21, x22, [sp, #16]
+    ldp     x23, x24, [sp, #32]
+    ldp     x25, x26, [sp, #48]
+    ldp     x27, x28, [sp, #64]
+    ldp     x29, x30, [sp, #80]
+    ldp     d8, d9, [sp, #96]
+    ldp     d10, d11, [sp, #112]
+    ldp     d12, d13, [sp, #128]
+    ldp     d14, d15, [sp, #144]
+    add     sp, sp, #160
+    hint    #29                      // autiasp
+    ret
     .cfi_endproc
 END_FUNCTION(eventer_entry_context)
 

@@ -70,14 +70,23 @@ END_FUNCTION(eventer_switch_context)
 
 // The first switch to a new context arrives here, by the rip that make_context has put into its frame, with the function to call in
 // r12 and its argument in rbx. rsp is a multiple of 16, so that the call leaves the stack as the ABI wants it at a function's start.
+// The function returns the stack pointer of the context that goes on: the call and its return stay a pair for the return predictor.
 FUNCTION(eventer_entry_context)
     .cfi_startproc
     .cfi_undefined %rip              // the outermost frame: unwinders and debuggers stop here
     endbr64
     movq    %rbx, %rdi               // the argument
     xorl    %ebp, %ebp               // the end of the chain of frame pointers
-    callq   *%r12                    // never returns: its stack has no caller
-    ud2
+    callq   *%r12
+    movq    %rax, %rsp               // this context is over; the rest is the second half of a switch
+    popq    %r15
+    popq    %r14
+    popq    %r13
+    popq    %r12
+    popq    %rbx
+    popq    %rbp
+    popq    %rcx
+    notrack jmp *%rcx
     .cfi_endproc
 END_FUNCTION(eventer_entry_context)
 
@@ -90,8 +99,10 @@ FUNCTION(eventer_start_context)
     popq    %rax                     // the function
     popq    %rdi                     // the argument; rsp is a multiple of 16 now
     xorl    %ebp, %ebp
-    callq   *%rax                    // never returns
-    ud2
+    callq   *%rax
+    movq    %rax, %rsp
+    popq    %rcx
+    notrack jmp *%rcx
     .cfi_endproc
 END_FUNCTION(eventer_start_context)
 

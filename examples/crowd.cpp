@@ -2,8 +2,10 @@
 //
 //   crowd --connect 127.0.0.1:7777 --connections 10000
 //
-// Prints a progress bar and the transcript of the first conversation, then holds every connection until the server ends them.
+// Prints a progress bar and the transcript of the first conversation, then holds every connection until the server ends them. --ready FILE is
+// made when all have talked, for scripts that wait for it.
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
@@ -19,11 +21,13 @@ struct progress {
   std::size_t wanted = 0, connected = 0, answered = 0, failed = 0;
   std::size_t shown = 0;
   std::string first_error;
+  std::string first_conversation;
+  bool on_terminal = ::isatty(1) != 0;
 
   void show() {
     const std::size_t done = answered + failed;
     const std::size_t percent = wanted == 0 ? 100 : done * 100 / wanted;
-    if (percent == shown && done != wanted) return;
+    if (percent == shown || (!on_terminal && done != wanted)) return;  // a file gets the last state alone
     shown = percent;
     std::string bar(percent / 2, '#');
     bar.resize(50, '.');
@@ -49,8 +53,8 @@ void talk(eventer::endpoint server, std::shared_ptr<progress> all, std::size_t n
     ++all->answered;
   else
     ++all->failed;
+  if (number == 1) all->first_conversation = "    > " + line + "    < " + std::string(answer.data(), answer.size());
   all->show();
-  if (number == 1) std::printf("\nconversation 1:  > %s                 < %.8s", line.c_str(), answer.data());
   (void)connection->read_some(answer);  // until the server ends it
 }
 
@@ -58,6 +62,7 @@ std::size_t possible_connections(std::size_t wanted) {
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return wanted;
   rlimit raised{std::max<rlim_t>(limit.rlim_max, wanted + 64), std::max<rlim_t>(limit.rlim_max, wanted + 64)};
+  if (limit.rlim_cur >= wanted + 64) return wanted;
   if (::setrlimit(RLIMIT_NOFILE, &raised) != 0) {
     raised = {limit.rlim_max, limit.rlim_max};
     ::setrlimit(RLIMIT_NOFILE, &raised);
@@ -69,10 +74,12 @@ std::size_t possible_connections(std::size_t wanted) {
 
 int main(int argc, char** argv) {
   std::string address;
+  std::string ready_file;
   std::size_t wanted = 10'000;
   CLI::App app{"Opens many connections to line_server, talks on each and holds them."};
   app.add_option("-c,--connect", address, "address and port of the server")->required();
   app.add_option("-n,--connections", wanted, "how many")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--ready", ready_file, "make this file when all have talked");
   CLI11_PARSE(app, argc, argv);
 
   const auto server = eventer::endpoint::parse(address);
@@ -83,7 +90,7 @@ int main(int argc, char** argv) {
   const std::size_t count = possible_connections(wanted);
   if (count < wanted) std::printf("only %zu connections: the limit of descriptors (ulimit -n) does not allow more\n", count);
 
-  return eventer::run([server = *server, count] {
+  return eventer::run([server = *server, count, ready_file] {
     auto all = std::make_shared<progress>();
     all->wanted = count;
     std::vector<eventer::join_handle<void>> crowd;
@@ -95,8 +102,11 @@ int main(int argc, char** argv) {
     }
     while (all->answered + all->failed < count) eventer::sleep_for(5ms);
     if (all->failed > 0) std::printf("%zu failed, the first with: %s\n", all->failed, all->first_error.c_str());
-    std::printf("all %zu connections stay open\n", all->answered);
+    std::printf("The first conversation:\n%sAll %zu connections stay open, each in a parked coroutine on either side.\n",
+                all->first_conversation.c_str(), all->answered);
     std::fflush(stdout);
+    if (!ready_file.empty())
+      if (std::FILE* const file = std::fopen(ready_file.c_str(), "w"); file != nullptr) std::fclose(file);
     for (auto& each : crowd) each.join();
     return all->failed == 0 ? 0 : 1;
   });

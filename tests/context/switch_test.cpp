@@ -22,7 +22,7 @@ namespace context = eventer::context;
 struct stub_form {
   static constexpr const char* name = "stub";
   EVENTER_ALWAYS_INLINE static void switch_context(void** save, void* to) { context::stub::switch_context(save, to); }
-  static void* make_context(void* top, void (*function)(void*), void* argument) {
+  static void* make_context(void* top, void* (*function)(void*), void* argument) {
     return context::stub::make_context(top, function, argument);
   }
 };
@@ -30,7 +30,7 @@ struct stub_form {
 struct inline_form {
   static constexpr const char* name = "inline";
   EVENTER_ALWAYS_INLINE static void switch_context(void** save, void* to) { context::inlined::switch_context(save, to); }
-  static void* make_context(void* top, void (*function)(void*), void* argument) {
+  static void* make_context(void* top, void* (*function)(void*), void* argument) {
     return context::inlined::make_context(top, function, argument);
   }
 };
@@ -46,11 +46,11 @@ struct basic_fiber {
   explicit basic_fiber(void (*body)(basic_fiber&)) : function(body), sp(Form::make_context(stack.top(), &enter, this)) {}
   void resume() { Form::switch_context(&caller, sp); }
   void suspend() { Form::switch_context(&sp, caller); }
-  static void enter(void* self) {
+  static void* enter(void* self) {
     auto& me = *static_cast<basic_fiber*>(self);
     me.function(me);
     me.ended = true;
-    me.suspend();
+    return me.caller;
   }
   eventer::stack_memory stack{std::size_t{64} << 10};
   void (*function)(basic_fiber&);

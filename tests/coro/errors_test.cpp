@@ -102,6 +102,7 @@ TEST_CASE("what a posted function throws leaves run, and the loop stays usable")
 }
 
 TEST_CASE("resuming a bare coroutine on a shared stack is refused with a sentence") {
+  if (eventer::context::prefers_private_stacks()) EVENTER_SKIP("here every coroutine has a stack of its own");
   const auto result = run_in_child([] {
     eventer::shared_stack stack;
     eventer::run([&stack] {
@@ -184,9 +185,7 @@ int fail_mapping(eventer::system::call which) {
 }  // namespace
 
 TEST_CASE("out of memory while saving a stack runs others first, then says so") {
-#if EVENTER_ASAN || EVENTER_TSAN
-  EVENTER_SKIP("private stacks are never saved");
-#else
+  if (eventer::context::prefers_private_stacks()) EVENTER_SKIP("private stacks are never saved");
   const auto result = run_in_child([] {
     eventer::event_loop loop({.shared_stacks = 1, .out_of_memory = [] {
                                 std::printf("the program's handler: %d mappings refused\n", map_failures);
@@ -210,5 +209,4 @@ TEST_CASE("out of memory while saving a stack runs others first, then says so") 
   });
   CHECK(result.exit_status == 3);
   CHECK(contains(result.output, "the program's handler"));
-#endif
 }

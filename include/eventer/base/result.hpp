@@ -96,30 +96,33 @@ class [[nodiscard]] io_result {
  public:
   using value_type = T;
 
-  io_result(T value) noexcept(std::is_nothrow_move_constructible_v<T>) : has_value_(true) {
-    ::new (static_cast<void*>(&value_)) T(std::move(value));
-  }
+  io_result(T value) noexcept(std::is_nothrow_move_constructible_v<T>) : value_(std::move(value)), has_value_(true) {}
   io_result(std::error_code error) noexcept : error_(error), has_value_(false) {}
   io_result(errc error) noexcept : io_result(make_error_code(error)) {}
 
-  io_result(io_result&& other) noexcept(std::is_nothrow_move_constructible_v<T>)
-      : error_(other.error_), has_value_(other.has_value_) {
-    if (has_value_) ::new (static_cast<void*>(&value_)) T(std::move(other.value_));
+  io_result(io_result&& other) noexcept(std::is_nothrow_move_constructible_v<T>) : has_value_(other.has_value_) {
+    if (has_value_)
+      ::new (static_cast<void*>(&value_)) T(std::move(other.value_));
+    else
+      ::new (static_cast<void*>(&error_)) std::error_code(other.error_);
   }
-  io_result(const io_result& other) requires std::is_copy_constructible_v<T>
-      : error_(other.error_), has_value_(other.has_value_) {
-    if (has_value_) ::new (static_cast<void*>(&value_)) T(other.value_);
+  io_result(const io_result& other) requires std::is_copy_constructible_v<T> : has_value_(other.has_value_) {
+    if (has_value_)
+      ::new (static_cast<void*>(&value_)) T(other.value_);
+    else
+      ::new (static_cast<void*>(&error_)) std::error_code(other.error_);
   }
   io_result& operator=(io_result other) noexcept(std::is_nothrow_move_constructible_v<T>) {
     if (has_value_ && other.has_value_) {
       value_ = std::move(other.value_);
-    } else if (has_value_) {
-      value_.~T();
-    } else if (other.has_value_) {
-      ::new (static_cast<void*>(&value_)) T(std::move(other.value_));
+      return *this;
     }
+    if (has_value_) value_.~T();
     has_value_ = other.has_value_;
-    error_ = other.error_;
+    if (has_value_)
+      ::new (static_cast<void*>(&value_)) T(std::move(other.value_));
+    else
+      ::new (static_cast<void*>(&error_)) std::error_code(other.error_);
     return *this;
   }
   ~io_result() {
@@ -150,16 +153,17 @@ class [[nodiscard]] io_result {
   }
 
   // Zero (no error) where there is a value.
-  std::error_code error() const noexcept { return error_; }
+  std::error_code error() const noexcept { return has_value_ ? std::error_code() : error_; }
 
  private:
   void check() const {
     if (!has_value_) throw_error(error_, "io_result::value() of a failed call");
   }
 
-  std::error_code error_;
+  // In one place: a result lies on the stack of many a parked coroutine.
   union {
     T value_;
+    std::error_code error_;
   };
   bool has_value_;
 };

@@ -46,7 +46,7 @@ EVENTER_ALWAYS_INLINE void switch_context(void** save_sp, void* to_sp) {
 }
 #undef EVENTER_AVX512_CLOBBERS
 
-inline void* make_context(void* stack_top, void (*function)(void*), void* argument) noexcept {
+inline void* make_context(void* stack_top, void* (*function)(void*), void* argument) noexcept {
   std::uintptr_t* const frame = static_cast<std::uintptr_t*>(stack_top) - 3;
   frame[0] = reinterpret_cast<std::uintptr_t>(&eventer_start_context);  // rip
   frame[1] = reinterpret_cast<std::uintptr_t>(function);

@@ -22,7 +22,7 @@ namespace eventer::inline EVENTER_ABI::context::stub {
 
 EVENTER_ALWAYS_INLINE void switch_context(void** save_sp, void* to_sp) { eventer_switch_context(save_sp, to_sp); }
 
-inline void* make_context(void* stack_top, void (*function)(void*), void* argument) noexcept {
+inline void* make_context(void* stack_top, void* (*function)(void*), void* argument) noexcept {
   auto* const top = static_cast<std::uintptr_t*>(stack_top);
 #if defined(__x86_64__)
   std::uintptr_t* const frame = top - 7;  // six registers and rip: the entry then finds rsp at the top

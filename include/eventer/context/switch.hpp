@@ -18,7 +18,8 @@ namespace form = inlined;
 namespace form = stub;
 #endif
 
-using entry_function = void (*)(void*);
+// Returns the stack pointer of the context that goes on when this one is over.
+using entry_function = void* (*)(void*);
 
 // Suspends the running context, stores its stack pointer in *save_sp and goes on with the one that was stored as to_sp.
 // Completes: when somebody switches back to *save_sp.
@@ -26,7 +27,7 @@ using entry_function = void (*)(void*);
 EVENTER_ALWAYS_INLINE void switch_context(void** save_sp, void* to_sp) { form::switch_context(save_sp, to_sp); }
 
 // Lays the first frame of a context below `stack_top` and answers its stack pointer: the first switch to it calls
-// function(argument), which must not return.
+// function(argument), which must not let an exception out.
 // Requires: stack_top is a multiple of 16; 176 bytes below it are writable now and untouched until that switch.
 inline void* make_context(void* stack_top, entry_function function, void* argument) noexcept {
   return form::make_context(stack_top, function, argument);

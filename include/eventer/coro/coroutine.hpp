@@ -195,7 +195,7 @@ class coroutine {
 
   EVENTER_ALWAYS_INLINE void resume_here() {
     block& self = *block_;
-    if (EVENTER_UNLIKELY(self.sp == nullptr)) return first_resume();  // or it has ended
+    if (EVENTER_UNLIKELY(self.sp == nullptr)) prepare_first_run(self);  // or it has ended
     if (EVENTER_UNLIKELY(!self.stack->occupy(self))) out_of_memory();
     if (EVENTER_UNLIKELY(context::exceptions_in_use(state_.exceptions))) return switch_in_from_catch(self);
     switch_in(self);
@@ -220,16 +220,16 @@ class coroutine {
     resume_here();
   }
 
-  EVENTER_NOINLINE void first_resume() {
-    block& self = *block_;
+  // Lays the first frame, for which nobody else's bytes may be on the stack.
+  EVENTER_NOINLINE static void prepare_first_run(block& self) {
     if ((self.flags & ended) != 0) broken_rule("resume() of a coroutine that has ended: ask done() first");
     if (!self.stack->occupy(self)) out_of_memory();
 #if EVENTER_TSAN
     self.fiber = context::create_fiber();
 #endif
+    context::unpoison_memory(self.stack->memory().bottom(), self.stack->memory().size());  // what an ended one has left
     self.sp = context::make_context(self.stack->top(), &entry, &self);
     state_.exceptions = context::thread_exception_state();
-    switch_in_from_catch(self);
   }
 
   EVENTER_ALWAYS_INLINE void switch_in(block& self) {
@@ -251,7 +251,7 @@ class coroutine {
     if (EVENTER_UNLIKELY((self.flags & ended) != 0)) after_end(self);
   }
 
-  static void entry(void* argument) {
+  static void* entry(void* argument) {
     block& self = *static_cast<block*>(argument);
 #if EVENTER_ASAN
     context::after_switch(nullptr, &state_.caller_bottom, &state_.caller_size);
@@ -266,7 +266,7 @@ class coroutine {
 #else
     self.table->run(self);
 #endif
-    leave(self);
+    return leave(self);
   }
 
 #if EVENTER_EXCEPTIONS
@@ -276,8 +276,8 @@ class coroutine {
   }
 #endif
 
-  // Out of line, as it would make the outermost frame larger for all its life.
-  [[noreturn]] EVENTER_NOINLINE static void leave(block& self) {
+  // Answers where the resumer goes on; as scheduler::leave.
+  EVENTER_ALWAYS_INLINE static void* leave(block& self) {
     self.flags = static_cast<std::uint8_t>(self.flags | ended);
 #if EVENTER_ASAN
     context::before_switch(nullptr, state_.caller_bottom, state_.caller_size);
@@ -285,8 +285,12 @@ class coroutine {
 #if EVENTER_TSAN
     context::switch_fiber(state_.caller_fiber);
 #endif
+#if EVENTER_ASAN || EVENTER_TSAN
     context::switch_context(&self.sp, state_.caller_sp);
     __builtin_unreachable();
+#else
+    return state_.caller_sp;
+#endif
   }
 
   EVENTER_NOINLINE static void after_end(block& self) {

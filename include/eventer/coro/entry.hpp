@@ -103,8 +103,8 @@ const char* signature_of() noexcept {
 
 // What the scheduler does with a callable whose type it does not know.
 struct callable_operations {
-  void (*run)(void* block);           // the coroutine's first function: calls, destroys the callable, keeps the result, leaves
-  void (*run_detached)(void* block);  // the same where nobody can receive an exception
+  void* (*run)(void* block);           // the coroutine's first function: calls, destroys the callable, keeps the result, leaves
+  void* (*run_detached)(void* block);  // the same where nobody can receive an exception
   void (*destroy_callable)(control_block&) noexcept;  // it was never run
   void (*destroy_result)(control_block&) noexcept;    // nobody asked for it
   const char* (*signature)() noexcept;                // the callable's type as text
@@ -118,7 +118,7 @@ struct entry_record {
   std::string display;  // what reports and messages show: the name, else the function's symbol, else the callable's type
   std::uint64_t spawned = 0, ended = 0;
   // Sums and maxima of those that have ended; the report adds the living ones.
-  std::uint64_t evictions = 0, copied_units = 0;
+  std::uint64_t swaps = 0, bytes_copied = 0;
   std::uint32_t high_water_mark = 0;
 };
 

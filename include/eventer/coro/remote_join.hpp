@@ -23,8 +23,10 @@ class remote_join_base : public wait_source {
   remote_join_base() noexcept {
     abandon = [](wait_source& self, control_block&) noexcept {
       auto& join = static_cast<remote_join_base&>(self);
+      std::shared_ptr<remote_join_base> keep;  // let go outside the lock
       const std::lock_guard lock(join.mutex_);
       join.waiter_ = nullptr;
+      keep = std::move(join.keep_alive_);
     };
   }
   remote_join_base(const remote_join_base&) = delete;

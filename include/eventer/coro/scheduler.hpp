@@ -250,6 +250,7 @@ class EVENTER_API scheduler {
   // The result was taken or destroyed. Also after the scheduler's end.
   static void release_joined(control_block& block) noexcept {
     control_block_store& store = control_block_store::of(block);
+    block.flags = coroutine_flag::ended;  // whoever visits all blocks must see that nobody holds this one
     store.blocks.release(&block);
     if (store.owner == nullptr && --store.orphans == 0) delete &store;
   }
@@ -407,6 +408,7 @@ class EVENTER_API scheduler {
     block.fiber = take_fiber();
 #endif
     native_fp_ = context::fp_environment::current();
+    context::unpoison_memory(block.stack->memory().bottom(), block.stack->memory().size());  // what an ended one has left
     const callable_operations& operations = *entry_of(block).operations;
     block.sp = context::make_context(block.stack->top(), detached(block) && !wants_exceptions() ? operations.run_detached : operations.run, &block);
     return true;
@@ -499,8 +501,9 @@ class EVENTER_API scheduler {
     context::after_switch(nullptr, &self.native_bottom_, &self.native_size_);
 #endif
   }
-  // The last: back to the loop, for good. Out of line, as it would make the frame of its caller larger for all its life.
-  [[noreturn]] EVENTER_NOINLINE static void leave(control_block& block) {
+  // The last: answers where the loop goes on, for the context's function to return. The sanitizers want the switch made here, as what
+  // they add to the end of a function must not run after they were told of it.
+  EVENTER_ALWAYS_INLINE static void* leave(control_block& block) {
     scheduler& self = of(block);
     if (EVENTER_UNLIKELY(switches_fp(block))) self.native_fp_.load();
 #if EVENTER_ASAN
@@ -509,8 +512,12 @@ class EVENTER_API scheduler {
 #if EVENTER_TSAN
     context::switch_fiber(self.native_fiber_);
 #endif
+#if EVENTER_ASAN || EVENTER_TSAN
     context::switch_context(&block.sp, self.native_sp_);
     __builtin_unreachable();
+#else
+    return self.native_sp_;
+#endif
   }
 
   // Called by the entry code, on the coroutine or instead of its run: what remains is to be done on the native stack by `finish`.
@@ -523,6 +530,10 @@ class EVENTER_API scheduler {
   static bool detached(const control_block& block) noexcept { return !block.has(coroutine_flag::has_handle); }
   virtual bool wants_exceptions() const noexcept = 0;
 
+  // Both ways: what went out came back, but for what is out now. Counts up to 64 GiB a coroutine.
+  static std::uint64_t bytes_copied(const control_block& block) noexcept {
+    return std::uint64_t{block.copied_units} * 32 - block.saved_bytes;
+  }
   // What messages call a coroutine. Async-signal-safe.
   const char* display_name(control_block& block) noexcept { return entry_of(block).display.c_str(); }
 
@@ -530,8 +541,8 @@ class EVENTER_API scheduler {
   EVENTER_ALWAYS_INLINE void finish(control_block& block) {
     entry_record& record = entries_[block.entry];
     ++record.ended;
-    record.evictions += block.copies;
-    record.copied_units += block.copied_units;
+    record.swaps += block.copies;
+    record.bytes_copied += bytes_copied(block);
     if (block.high_water_mark > record.high_water_mark) record.high_water_mark = block.high_water_mark;
     release_stack(block);
 #if EVENTER_TSAN

@@ -53,7 +53,7 @@ struct operations_of {
   }
 
   // The outermost function of a coroutine. Its frame is part of every parked stack, so what need not be in it is called out of line.
-  static void run(void* argument) {
+  static void* run(void* argument) {
     control_block& block = *static_cast<control_block*>(argument);
     scheduler::begin(block);
 #if EVENTER_EXCEPTIONS
@@ -67,10 +67,10 @@ struct operations_of {
 #else
     call_and_keep(block);
 #endif
-    scheduler::leave(block);
+    return scheduler::leave(block);
   }
   // Nobody can receive an exception: it is not caught, so that the backtrace at terminate still shows where it came from.
-  static void run_detached(void* argument) {
+  static void* run_detached(void* argument) {
     control_block& block = *static_cast<control_block*>(argument);
     scheduler::begin(block);
 #if EVENTER_EXCEPTIONS
@@ -82,10 +82,11 @@ struct operations_of {
 #else
     call_and_keep(block);
 #endif
-    scheduler::leave(block);
+    return scheduler::leave(block);
   }
 
-  static void destroy_callable(control_block& block) noexcept {
+  // Out of line for the sake of the frame of run().
+  EVENTER_NOINLINE static void destroy_callable(control_block& block) noexcept {
     block.clear(coroutine_flag::has_callable);
     stored<Call>::destroy(details_of(block).storage);
   }

@@ -38,6 +38,8 @@ class descriptor {
   int fd() const noexcept { return fd_; }
   bool is_socket() const noexcept { return socket_; }
   bool is_open() const noexcept { return fd_ >= 0; }
+  // Open, and its loop is not gone.
+  bool is_usable() const noexcept { return fd_ >= 0 && !orphaned_; }
   event_loop* loop() const noexcept { return loop_; }
 
   // Whether the last read proved that nothing is left, so that trying again would only cost a system call.
@@ -69,9 +71,9 @@ class descriptor {
     if (any(ready & io_mask::special)) special_ = true;
     if (any(ready & (io_mask::read | io_mask::special))) {
       drained_ = false;
-      wake(reader_, wake_reason::ready);
+      wake(reader_);
     }
-    if (any(ready & (io_mask::write | io_mask::error))) wake(writer_, wake_reason::ready);
+    if (any(ready & (io_mask::write | io_mask::error))) wake(writer_);
   }
 
   // Wakes whoever waits with `closed`, ends the registration, closes. Safe to call twice.
@@ -90,11 +92,17 @@ class descriptor {
   void classify() noexcept;
   std::error_code bind_to_loop(scheduler& here);
   void unregister() noexcept;
-  void wake(control_block*& waiter, wake_reason reason) {
+  // The waiter stays known until it runs, because a close may still come first.
+  static void wake(control_block* waiter) {
+    if (waiter != nullptr) scheduler::of(*waiter).wake(*waiter, wake_reason::ready);
+  }
+  static void tell_closed(control_block*& waiter) {
     if (waiter == nullptr) return;
-    control_block& block = *waiter;
-    waiter = nullptr;
-    scheduler::of(block).wake(block, reason);
+    control_block& block = *std::exchange(waiter, nullptr);
+    if (block.wake == wake_reason::parked)
+      scheduler::of(block).wake(block, wake_reason::closed);
+    else
+      block.wake = wake_reason::closed;  // it is woken, but has not run yet
   }
   void forget_reader() noexcept { reader_ = nullptr; }
   void forget_writer() noexcept { writer_ = nullptr; }

@@ -62,6 +62,7 @@ class EVENTER_API event_loop final : public scheduler {
   }
   // Does what is ready now, and answers how many coroutines were resumed. Never blocks.
   std::size_t poll() {
+    refuse_inside();
     const std::uint64_t before = resumes();
     const entered here(*this);
     turn([] { return false; });
@@ -158,13 +159,16 @@ class EVENTER_API event_loop final : public scheduler {
   bool in_scratch(const void* data) const noexcept {
     return scratch_ != nullptr && data >= scratch_.get() && data < scratch_.get() + scratch_bytes;
   }
-  // Counts an operation that did not have to wait. After many in a row the coroutine yields, so that a peer that always has data
-  // can't starve the others.
-  EVENTER_ALWAYS_INLINE void count_operation() {
-    if (EVENTER_UNLIKELY(++operations_ >= operations_per_slice) && running() != nullptr) {
-      operations_ = 0;
-      yield();
-    }
+  // Counts an operation that is tried before it waits. True after many in a row that did not have to: let_others_run() is due, so
+  // that a peer that always has data can't starve the others.
+  EVENTER_ALWAYS_INLINE bool count_operation() noexcept { return EVENTER_UNLIKELY(++operations_ >= operations_per_slice); }
+  // Errors: canceled, or the exception `cancelled`: who never waits would never hear of it.
+  EVENTER_NOINLINE std::error_code let_others_run() {
+    operations_ = 0;
+    if (running() == nullptr) return {};
+    if (cancellation_due()) return make_error_code(errc::canceled);
+    yield();
+    return {};
   }
   EVENTER_ALWAYS_INLINE void operation_waited() noexcept { operations_ = 0; }
 
@@ -190,9 +194,14 @@ class EVENTER_API event_loop final : public scheduler {
     std::uint32_t next_free = 0;
   };
 
+  void refuse_inside() const {
+    if (scheduler::current() == this)
+      broken_rule("event_loop::run() or poll() inside this loop: a coroutine or callback of it is running");
+  }
+
   template <class Condition>
   void run_while(const Condition& wanted) {
-    if (scheduler::current() == this) broken_rule("event_loop::run() inside this loop: a coroutine or callback of it is running");
+    refuse_inside();
     const entered here(*this);
     const fault_reports::on_this_thread watch(faults_ ? &*faults_ : nullptr);
     while (!stop_.load(std::memory_order_relaxed) && wanted()) turn(wanted);
@@ -237,26 +246,25 @@ class EVENTER_API event_loop final : public scheduler {
       const auto generation = static_cast<std::uint32_t>(event.token >> 32);
       if (EVENTER_UNLIKELY(index >= slots_.size() || slots_[index].generation != generation)) {
         ++stats_.stale_events;
-        ++stale_in_a_row_;
+        ++stale_since_rebuild_;
         continue;
       }
-      stale_in_a_row_ = 0;
       if (slots_[index].owner != nullptr)
         slots_[index].owner->on_event(event.ready);
       else if (slots_[index].foreign != nullptr)
         slots_[index].foreign->on_event(event.ready);
     }
-    if (EVENTER_UNLIKELY(stale_in_a_row_ >= stale_events_before_rebuild)) rebuild_reactor();
+    if (EVENTER_UNLIKELY(stale_since_rebuild_ >= stale_events_before_rebuild)) rebuild_reactor();
   }
 
   // Somebody holds a duplicate of a file that was closed here, and the kernel goes on reporting it: start with a fresh set.
   EVENTER_NOINLINE void rebuild_reactor() {
-    stale_in_a_row_ = 0;
-    ++stats_.rebuilds;
+    stale_since_rebuild_ = 0;
     if (const std::error_code error = reactor_->rebuild()) {
       log(log_level::error, "rebuilding the reactor: %s", error.message().c_str());
       return;
     }
+    ++stats_.rebuilds;
     for (std::uint32_t index = 0; index < slots_.size(); ++index) {
       if (slots_[index].owner != nullptr)
         (void)reactor_->add(slots_[index].owner->fd_, token_of(index));
@@ -315,7 +323,7 @@ class EVENTER_API event_loop final : public scheduler {
   static constexpr std::uint32_t no_slot = ~std::uint32_t{0};
   std::uint32_t free_slot_ = no_slot;
   unsigned operations_ = 0;
-  unsigned stale_in_a_row_ = 0;
+  unsigned stale_since_rebuild_ = 0;
   bool deadlock_reported_ = false;
   std::atomic<bool> stop_{false};
   std::atomic<std::size_t> guards_{0};
@@ -346,7 +354,6 @@ class work_guard {
 
 inline std::error_code descriptor::bind_to_loop(scheduler& here) {
   auto& loop = static_cast<event_loop&>(here);
-  if (orphaned_) return make_error_code(errc::closed);
   if (loop_ == &loop) return {};
   if (loop_ != nullptr) return make_error_code(errc::busy);
   if (const std::error_code error = loop.add(*this)) return error;
@@ -355,7 +362,7 @@ inline std::error_code descriptor::bind_to_loop(scheduler& here) {
 }
 
 inline std::error_code descriptor::wait(control_block*& waiter, wait_source& source, time_point deadline) {
-  if (fd_ < 0) return make_error_code(errc::closed);
+  if (!is_usable()) return make_error_code(errc::closed);
   scheduler* const here = scheduler::current();
   if (here == nullptr) {
     drained_ = false;
@@ -372,11 +379,11 @@ inline std::error_code descriptor::wait(control_block*& waiter, wait_source& sou
   waiter->waiting_on = &source;
   switch (here->park_until(deadline)) {
     case wake_reason::timed_out: return make_error_code(errc::timed_out);
-    case wake_reason::closed: return make_error_code(errc::closed);
+    case wake_reason::closed: return make_error_code(errc::closed);  // this descriptor may be destroyed by now
     case wake_reason::canceled:
       detail::throw_if_canceled(wake_reason::canceled);
       return make_error_code(errc::canceled);
-    default: return {};
+    default: waiter = nullptr; return {};
   }
 }
 
@@ -384,8 +391,9 @@ inline std::error_code descriptor::wait_on_thread(int fd, short events, time_poi
   for (;;) {
     int milliseconds = -1;
     if (deadline != no_deadline) {
-      const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - clock::now()).count();
-      milliseconds = left <= 0 ? 0 : left > 1'000'000 ? 1'000'000 : static_cast<int>(left);
+      const time_point now = clock::now();
+      const auto left = deadline <= now ? 0 : std::chrono::ceil<std::chrono::milliseconds>(deadline - now).count();
+      milliseconds = left > 1'000'000 ? 1'000'000 : static_cast<int>(left);
     }
     pollfd one{fd, events, 0};
     const int count = system::poll(&one, 1, milliseconds);
@@ -407,8 +415,8 @@ inline void descriptor::close() noexcept {
   unregister();
   const int fd = fd_;
   fd_ = -1;
-  wake(reader_, wake_reason::closed);
-  wake(writer_, wake_reason::closed);
+  tell_closed(reader_);
+  tell_closed(writer_);
   system::close(fd);
 }
 
@@ -418,8 +426,8 @@ inline int descriptor::release() noexcept {
   unregister();
   const int fd = fd_;
   fd_ = -1;
-  wake(reader_, wake_reason::closed);
-  wake(writer_, wake_reason::closed);
+  tell_closed(reader_);
+  tell_closed(writer_);
   return fd;
 }
 

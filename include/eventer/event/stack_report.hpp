@@ -23,7 +23,7 @@ struct stack_report {
     std::size_t parked_bytes = 0;  // save stacks in use now (their capacity)
     std::size_t p50 = 0, p99 = 0, max = 0;  // of the bytes live at the last suspension, over those alive
     std::size_t high_water_mark = 0;        // deepest suspension so far
-    std::uint64_t swaps = 0;                // evictions so far
+    std::uint64_t swaps = 0;                // how often its bytes were copied out
     std::uint64_t bytes_copied = 0;         // both ways
   };
 
@@ -80,8 +80,8 @@ inline stack_report make_stack_report(scheduler& self) {
     }
     stack_report::row& row = report.rows[index];
     row.spawned += record.spawned;
-    row.swaps += record.evictions;
-    row.bytes_copied += record.copied_units * 16;
+    row.swaps += record.swaps;
+    row.bytes_copied += record.bytes_copied;
     row.high_water_mark = std::max<std::size_t>(row.high_water_mark, record.high_water_mark);
     row_of_entry.push_back(index);
   }
@@ -90,7 +90,7 @@ inline stack_report make_stack_report(scheduler& self) {
     stack_report::row& row = report.rows[index];
     ++row.alive;
     row.swaps += block.copies;
-    row.bytes_copied += std::uint64_t{block.copied_units} * 16;
+    row.bytes_copied += scheduler::bytes_copied(block);
     row.high_water_mark = std::max<std::size_t>(row.high_water_mark, block.high_water_mark);
     if (block.saved != nullptr) row.parked_bytes += save_stack_pool::block_bytes(block.saved, block.saved_class);
     if (block.sp == nullptr || &block == self.running()) return;
@@ -120,10 +120,8 @@ inline stack_report make_stack_report(scheduler& self) {
                    [](const stack_report::row& a, const stack_report::row& b) { return a.alive > b.alive; });
   for (const auto& stack : self.shared_stacks()) {
     const stack_stats one = stack->stats();
-    report.stacks.evictions += one.evictions;
-    report.stacks.restores += one.restores;
-    report.stacks.bytes_evicted += one.bytes_evicted;
-    report.stacks.bytes_restored += one.bytes_restored;
+    report.stacks.swaps += one.swaps;
+    report.stacks.bytes_copied += one.bytes_copied;
     report.stacks.timed_swaps += one.timed_swaps;
     report.stacks.timed_nanoseconds += one.timed_nanoseconds;
     report.stacks.high_water_mark = std::max(report.stacks.high_water_mark, one.high_water_mark);
@@ -147,8 +145,8 @@ inline std::string stack_report::to_string() const {
   text += line;
   for (const row& each : rows) append(each);
   if (rows.size() > 1) append(total);
-  std::snprintf(line, sizeof line, "%zu shared stacks, %llu evictions, %llu restores, %.0f ns a swap\n", shared_stacks,
-                static_cast<unsigned long long>(stacks.evictions), static_cast<unsigned long long>(stacks.restores),
+  std::snprintf(line, sizeof line, "%zu shared stacks, %llu swaps, %llu bytes copied, %.0f ns a swap\n", shared_stacks,
+                static_cast<unsigned long long>(stacks.swaps), static_cast<unsigned long long>(stacks.bytes_copied),
                 stacks.nanoseconds_per_swap());
   return text += line;
 }
@@ -168,11 +166,9 @@ inline std::string stack_report::to_json() const {
   for (std::size_t i = 0; i < rows.size(); ++i) text.append(i == 0 ? "" : ",").append(object(rows[i]));
   text.append("],\"total\":").append(object(total));
   std::snprintf(line, sizeof line,
-                ",\"shared_stacks\":%zu,\"evictions\":%llu,\"restores\":%llu,\"bytes_evicted\":%llu,\"bytes_restored\":%llu,"
-                "\"saved_bytes\":%zu,\"nanoseconds_per_swap\":%.1f}",
-                shared_stacks, static_cast<unsigned long long>(stacks.evictions), static_cast<unsigned long long>(stacks.restores),
-                static_cast<unsigned long long>(stacks.bytes_evicted), static_cast<unsigned long long>(stacks.bytes_restored),
-                stacks.saved_bytes, stacks.nanoseconds_per_swap());
+                ",\"shared_stacks\":%zu,\"swaps\":%llu,\"bytes_copied\":%llu,\"saved_bytes\":%zu,\"nanoseconds_per_swap\":%.1f}", shared_stacks,
+                static_cast<unsigned long long>(stacks.swaps), static_cast<unsigned long long>(stacks.bytes_copied), stacks.saved_bytes,
+                stacks.nanoseconds_per_swap());
   return text += line;
 }
 

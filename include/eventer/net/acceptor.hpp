@@ -29,6 +29,7 @@ class basic_acceptor {
     return listen(*where, options);
   }
   static io_result<basic_acceptor> listen(const endpoint& where, const listen_options& options = {}) {
+    if (!Stream::speaks(where.family())) return errc::bad_address;
     unique_fd fd(system::socket(where.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (!fd) return error_from_errno(errno);
     const int on = 1, v6_only = options.v6_only ? 1 : 0;
@@ -46,7 +47,7 @@ class basic_acceptor {
   }
 
   // The next connection. Completes: when one has come. Errors: closed, timed_out, canceled and no others: connections that ended while
-  // they waited, and a lack of descriptors or memory, are dealt with inside (counted, logged once, with a pause in which other
+  // they waited, and a lack of descriptors or memory, are dealt with inside (counted, logged now and then, with a pause in which other
   // coroutines run), so `while (auto c = acceptor.accept())` is a correct server.
   io_result<Stream> accept() { return accept_until(no_deadline); }
   io_result<Stream> accept(duration limit) { return accept_until(deadline_after(clock::now(), limit)); }
@@ -68,29 +69,41 @@ class basic_acceptor {
  private:
   static constexpr duration first_pause = std::chrono::milliseconds(1);
   static constexpr duration longest_pause = std::chrono::milliseconds(100);
+  static constexpr duration quiet_time = std::chrono::seconds(10);  // between two lines about it
   static constexpr int shed_at_once = 64;
+  static constexpr unsigned lost_before_pause = 64;
 
   io_result<Stream> accept_until(time_point deadline) {
-    for (;;) {
-      if (EVENTER_UNLIKELY(!is_open())) return errc::closed;
+    for (unsigned lost = 1;; ++lost) {
+      if (EVENTER_UNLIKELY(detail::turn_is_over()))
+        if (const std::error_code error = detail::let_others_run()) return error;
+      if (EVENTER_UNLIKELY(descriptor_ == nullptr || !descriptor_->is_usable())) return errc::closed;
       const int fd = system::accept4(descriptor_->fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
       if (EVENTER_LIKELY(fd >= 0)) {
         if (EVENTER_UNLIKELY(pause_ != duration::zero())) recovered();
         Stream accepted(std::make_unique<descriptor>(fd, descriptor::origin::made_here));
         accepted.prepare_accepted();
-        if (scheduler* const here = scheduler::current(); here != nullptr) static_cast<event_loop*>(here)->count_operation();
         return accepted;
       }
       switch (errno) {
-        case EAGAIN:
-          if (const std::error_code error = descriptor_->wait_readable(deadline)) return error;
+        case EAGAIN: {
+          const std::error_code error = descriptor_->wait_readable(deadline);
+          if (EVENTER_LIKELY(!error)) break;
+          // The kernel refuses to watch one more descriptor.
+          if (error.category() != std::system_category()) return error;
+          if (const std::error_code end = pause(error, deadline)) return end;
           break;
+        }
         case EMFILE:
         case ENFILE:
         case ENOBUFS:
-        case ENOMEM:
-          if (const std::error_code error = exhausted(errno, deadline)) return error;
+        case ENOMEM: {
+          const std::error_code error = error_from_errno(errno);
+          // The first time connections wait in the backlog, while others may end.
+          if (pause_ != duration::zero()) shed_some();
+          if (const std::error_code end = pause(error, deadline)) return end;
           break;
+        }
         // The connection ended, or its network did, before it was taken; Linux passes such errors of the new socket on.
         case ECONNABORTED:
         case EPROTO:
@@ -102,26 +115,29 @@ class basic_acceptor {
         case EHOSTUNREACH:
         case EOPNOTSUPP:
         case ENETUNREACH:
+          // Many in a row: perhaps a filter refuses them all.
+          if (EVENTER_UNLIKELY(lost % lost_before_pause == 0))
+            if (const std::error_code end = pause(error_from_errno(errno), deadline)) return end;
           break;
         default: return error_from_errno(errno);
       }
     }
   }
 
-  // No descriptor or memory for another connection. The first time connections wait in the backlog while others may end; if that did
-  // not help, some are accepted with the reserve descriptor's place and closed, so that their peers learn it.
-  std::error_code exhausted(int error, time_point deadline) {
-    if (pause_ == duration::zero()) {
-      log(log_level::error, "accept on %s: %s; pausing", local().to_string().c_str(), error_from_errno(error).message().c_str());
-      pause_ = first_pause;
-    } else {
-      shed_some();
-      pause_ = pause_ * 2 < longest_pause ? pause_ * 2 : longest_pause;
+  // Nothing can be accepted now: others run, and may give back what is missing. Longer each time, until a connection is accepted.
+  std::error_code pause(std::error_code error, time_point deadline) {
+    const time_point now = clock::now();
+    if (now >= next_report_) {
+      log(log_level::error, "accept on %s: %s; pausing (%llu connections were closed unserved so far)", local().to_string().c_str(),
+          error.message().c_str(), static_cast<unsigned long long>(shed_));
+      next_report_ = now + quiet_time;
     }
-    const time_point end = deadline_after(clock::now(), pause_);
+    pause_ = pause_ == duration::zero() ? first_pause : pause_ * 2 < longest_pause ? pause_ * 2 : longest_pause;
+    const time_point end = now + pause_;
     sleep_until(end < deadline ? end : deadline);
     return end < deadline ? std::error_code() : make_error_code(errc::timed_out);
   }
+  // Accepts some in the reserve descriptor's place and closes them, so that their peers learn it.
   void shed_some() {
     for (int i = 0; i < shed_at_once; ++i) {
       reserve_.reset();
@@ -132,7 +148,7 @@ class basic_acceptor {
     reserve_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   }
   void recovered() {
-    log(log_level::warning, "accept on %s: goes on; %llu connections were closed unserved so far", local().to_string().c_str(),
+    log(log_level::info, "accept on %s: goes on; %llu connections were closed unserved so far", local().to_string().c_str(),
         static_cast<unsigned long long>(shed_));
     pause_ = duration::zero();
   }
@@ -140,6 +156,7 @@ class basic_acceptor {
   std::unique_ptr<descriptor> descriptor_;
   unique_fd reserve_;
   duration pause_ = duration::zero();
+  time_point next_report_ = time_point::min();
   std::uint64_t shed_ = 0;
 };
 

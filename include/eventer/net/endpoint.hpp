@@ -27,6 +27,7 @@ class endpoint {
   // "127.0.0.1:80", "[::1]:80", "[fe80::1%2]:80" or "unix:/run/x" ("unix:@name" is Linux's abstract namespace). Port 0 lets the kernel choose.
   // Errors: bad_address.
   static io_result<endpoint> parse(std::string_view text) {
+    if (text.find('\0') != std::string_view::npos) return errc::bad_address;  // the C functions below would stop there
     if (text.starts_with("unix:")) return parse_unix(text.substr(5));
     const std::size_t colon = text.rfind(':');
     if (colon == std::string_view::npos) return errc::bad_address;
@@ -105,7 +106,7 @@ class endpoint {
   static io_result<endpoint> parse_unix(std::string_view path) {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
-    if (path.empty() || path.size() >= sizeof address.sun_path || path.find('\0') != std::string_view::npos) return errc::bad_address;
+    if (path.empty() || path.size() >= sizeof address.sun_path) return errc::bad_address;
     std::memcpy(address.sun_path, path.data(), path.size());
     const bool abstract = path.front() == '@';
     if (abstract) address.sun_path[0] = '\0';

@@ -51,6 +51,13 @@ inline ssize_t read_from(const descriptor& from, void* data, std::size_t size) n
 
 inline bool would_block(int error) noexcept { return error == EAGAIN || error == EWOULDBLOCK; }
 
+// Asked before each try of an operation, as it may otherwise never wait: then others get their turn, and a cancellation is delivered.
+EVENTER_ALWAYS_INLINE bool turn_is_over() noexcept {
+  scheduler* const here = scheduler::current();
+  return EVENTER_LIKELY(here != nullptr) && static_cast<event_loop*>(here)->count_operation();
+}
+inline std::error_code let_others_run() { return event_loop::current().let_others_run(); }
+
 }  // namespace detail
 
 class stream {
@@ -108,7 +115,7 @@ class stream {
 
   // Tells the peer that no more bytes come (half-close). Reading goes on.
   io_result<void> shutdown_write() {
-    if (!is_open()) return errc::closed;
+    if (!usable()) return errc::closed;
     if (system::shutdown(descriptor_->fd(), SHUT_WR) != 0) return error_from_errno(errno);
     return {};
   }
@@ -147,10 +154,13 @@ class stream {
 
  private:
   static time_point deadline_of(duration limit) noexcept { return deadline_after(clock::now(), limit); }
+  bool usable() const noexcept { return descriptor_ != nullptr && descriptor_->is_usable(); }
 
   // The deadline is looked at only where the call has to wait: a limit on a call that does not block costs reading the clock.
   io_result<std::size_t> read_some_until(buffer into, time_point deadline) {
-    if (EVENTER_UNLIKELY(!is_open())) return errc::closed;
+    if (EVENTER_UNLIKELY(detail::turn_is_over()))
+      if (const std::error_code error = detail::let_others_run()) return error;
+    if (EVENTER_UNLIKELY(!usable())) return errc::closed;
     if (EVENTER_UNLIKELY(into.size() == 0)) return std::size_t{0};
     descriptor& from = *descriptor_;
     for (;;) {
@@ -158,7 +168,6 @@ class stream {
         const ssize_t got = detail::read_from(from, into.data(), into.size());
         if (EVENTER_LIKELY(got > 0)) {
           from.note_read(into.size(), static_cast<std::size_t>(got));
-          count_operation();
           return static_cast<std::size_t>(got);
         }
         if (got == 0) return errc::end_of_stream;
@@ -170,24 +179,26 @@ class stream {
   }
 
   io_result<std::size_t> write_some_until(const_buffer from, time_point deadline) {
-    if (EVENTER_UNLIKELY(!is_open())) return errc::closed;
-    if (EVENTER_UNLIKELY(from.size() == 0)) return std::size_t{0};
     std::vector<char> kept;
+    if (EVENTER_UNLIKELY(detail::turn_is_over())) {
+      from = keep_scratch(from, kept);
+      if (const std::error_code error = detail::let_others_run()) return error;
+    }
+    if (EVENTER_UNLIKELY(!usable())) return errc::closed;
+    if (EVENTER_UNLIKELY(from.size() == 0)) return std::size_t{0};
+    descriptor& to = *descriptor_;
     for (;;) {
-      const ssize_t written = detail::write_without_signal(*descriptor_, from.data(), from.size());
-      if (EVENTER_LIKELY(written > 0)) {
-        count_operation();
-        return static_cast<std::size_t>(written);
-      }
-      if (written == 0) return std::size_t{0};
+      const ssize_t written = detail::write_without_signal(to, from.data(), from.size());
+      if (EVENTER_LIKELY(written >= 0)) return static_cast<std::size_t>(written);
       if (!detail::would_block(errno)) return error_from_errno(errno);
       from = keep_scratch(from, kept);
-      if (const std::error_code error = descriptor_->wait_writable(deadline)) return error;
+      if (const std::error_code error = to.wait_writable(deadline)) return error;
     }
   }
 
   io_result<std::size_t> read_exact_until(buffer into, std::size_t& done, time_point deadline) {
     done = 0;
+    if (EVENTER_UNLIKELY(!usable())) return errc::closed;
     while (done < into.size()) {
       const auto got = read_some_until(into.after(done), deadline);
       if (!got) return got.error();
@@ -200,25 +211,30 @@ class stream {
     done = 0;
     std::vector<char> kept;
     const_buffer left = from;
-    while (left.size() > 0) {
-      if (EVENTER_UNLIKELY(!is_open())) return errc::closed;
+    for (;;) {
+      if (EVENTER_UNLIKELY(detail::turn_is_over())) {
+        left = keep_scratch(left, kept);
+        if (const std::error_code error = detail::let_others_run()) return error;
+      }
+      if (EVENTER_UNLIKELY(!usable())) return errc::closed;
+      if (left.size() == 0) return done;
       const ssize_t written = detail::write_without_signal(*descriptor_, left.data(), left.size());
       if (EVENTER_LIKELY(written >= 0)) {
         done += static_cast<std::size_t>(written);
         left = left.after(static_cast<std::size_t>(written));
-        if (left.size() > 0) left = keep_scratch(left, kept);
-        count_operation();
+        if (EVENTER_LIKELY(left.size() == 0)) return done;
         continue;
       }
       if (!detail::would_block(errno)) return error_from_errno(errno);
       left = keep_scratch(left, kept);
       if (const std::error_code error = descriptor_->wait_writable(deadline)) return error;
     }
-    return done;
   }
 
   io_result<std::span<const char>> read_borrowed_until(time_point deadline) {
-    if (EVENTER_UNLIKELY(!is_open())) return errc::closed;
+    if (EVENTER_UNLIKELY(detail::turn_is_over()))
+      if (const std::error_code error = detail::let_others_run()) return error;
+    if (EVENTER_UNLIKELY(!usable())) return errc::closed;
     descriptor& from = *descriptor_;
     for (;;) {
       if (!from.known_empty()) {
@@ -242,10 +258,6 @@ class stream {
     if (EVENTER_LIKELY(here == nullptr || !static_cast<event_loop*>(here)->in_scratch(from.data()))) return from;
     kept.assign(from.data(), from.data() + from.size());
     return kept;
-  }
-
-  static void count_operation() {
-    if (scheduler* const here = scheduler::current(); EVENTER_LIKELY(here != nullptr)) static_cast<event_loop*>(here)->count_operation();
   }
 
   endpoint address(int (*ask)(int, sockaddr*, socklen_t*)) const {

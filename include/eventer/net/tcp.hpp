@@ -48,13 +48,14 @@ class tcp_stream : public stream {
     return connect_until(*peer, deadline);
   }
   static io_result<tcp_stream> connect_until(const endpoint& peer, time_point deadline) {
-    if (peer.family() != AF_INET && peer.family() != AF_INET6) return errc::bad_address;
+    if (!speaks(peer.family())) return errc::bad_address;
     auto owned = detail::connect_socket(peer, deadline);
     if (!owned) return owned.error();
     tcp_stream connected(std::move(*owned));
     (void)connected.set_no_delay(true);
     return connected;
   }
+  static bool speaks(int family) noexcept { return family == AF_INET || family == AF_INET6; }
   void prepare_accepted() { (void)set_no_delay(true); }
 };
 

@@ -1,7 +1,8 @@
 // save_stack_pool: right-sized blocks for the bytes of parked coroutines, in size classes from 64 KiB chunks; one thread, no locks.
 //
-// Classes are 16 bytes apart up to 1 KiB, then four per doubling up to 16 KiB; larger blocks are mapped one by one. An empty chunk
-// goes back to its source, so a peak does not stay. Nothing may allocate from here but code on a native stack.
+// Classes are 16 bytes apart up to 512, 64 up to 1 KiB (blocks of these and larger ones begin at a cache line: from there on copying
+// lines that straddle costs more than the bytes are worth), then four per doubling up to 16 KiB; still larger blocks are mapped one by
+// one. An empty chunk goes back to its source, so a peak does not stay. Nothing may allocate from here but code on a native stack.
 #pragma once
 
 #include <bit>
@@ -16,7 +17,7 @@ namespace eventer::inline EVENTER_ABI {
 class save_stack_pool {
  public:
   using size_class = std::uint8_t;
-  static constexpr std::size_t grain = 16;
+  static constexpr std::size_t line = 64;
   static constexpr std::size_t largest_class_bytes = 16 << 10;
   static constexpr size_class no_class = 0;      // no block
   static constexpr size_class mapped_class = 127;  // larger than the largest class
@@ -25,19 +26,24 @@ class save_stack_pool {
   save_stack_pool(const save_stack_pool&) = delete;
   save_stack_pool& operator=(const save_stack_pool&) = delete;
 
+  // What a stack of `bytes` is rounded up to where it is saved.
+  static constexpr std::size_t grain_of(std::size_t bytes) noexcept { return bytes <= 512 ? 16 : line; }
+
   // The class of the smallest block that holds `bytes` (at least 1).
   static constexpr size_class class_of(std::size_t bytes) noexcept {
-    if (bytes <= 1024) return static_cast<size_class>((bytes + grain - 1) / grain);
+    if (bytes <= 512) return static_cast<size_class>((bytes + 15) / 16);
+    if (bytes <= 1024) return static_cast<size_class>(32 + (bytes - 512 + line - 1) / line);
     if (bytes > largest_class_bytes) return mapped_class;
-    const auto doubling = static_cast<unsigned>(std::bit_width(bytes - 1)) - 1;                 // bytes in (2^doubling, 2^(doubling+1)]
-    const std::size_t quarter = ((bytes - 1) >> (doubling - 2)) & 3;  // which quarter of that range
-    return static_cast<size_class>(65 + (doubling - 10) * 4 + quarter);
+    const auto doubling = static_cast<unsigned>(std::bit_width(bytes - 1)) - 1;  // bytes in (2^doubling, 2^(doubling+1)]
+    const std::size_t quarter = ((bytes - 1) >> (doubling - 2)) & 3;             // which quarter of that range
+    return static_cast<size_class>(41 + (doubling - 10) * 4 + quarter);
   }
   // Usable bytes of a block of a class below mapped_class.
   static constexpr std::size_t class_bytes(size_class which) noexcept {
-    if (which <= 64) return which * grain;
-    const int doubling = 10 + (which - 65) / 4;
-    return (std::size_t{1} << doubling) + (static_cast<std::size_t>((which - 65) % 4 + 1) << (doubling - 2));
+    if (which <= 32) return which * std::size_t{16};
+    if (which <= 40) return 512 + (which - 32u) * line;
+    const int doubling = 10 + (which - 41) / 4;
+    return (std::size_t{1} << doubling) + (static_cast<std::size_t>((which - 41) % 4 + 1) << (doubling - 2));
   }
   static std::size_t block_bytes(const char* block, size_class which) noexcept {
     return which == mapped_class ? mapping_of(block)->bytes - mapping_header : class_bytes(which);
@@ -85,7 +91,7 @@ class save_stack_pool {
     std::uint32_t live, carved;
   };
   static constexpr std::size_t header_bytes = 64;
-  static constexpr std::size_t classes = 65 + 4 * 4;
+  static constexpr std::size_t classes = 41 + 4 * 4;
   struct mapping {
     std::size_t bytes;
   };

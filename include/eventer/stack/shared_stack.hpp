@@ -29,7 +29,7 @@ struct stack_segment {
   std::uint32_t saved_bytes = 0;   // how much of `saved` is valid; 0 while its bytes are on the stack itself
   std::uint32_t high_water_mark = 0;  // deepest suspension, bytes
   std::uint32_t copies = 0;        // evictions so far
-  std::uint32_t copied_units = 0;  // bytes moved by them both ways, in units of 16
+  std::uint32_t copied_units = 0;  // bytes that they moved out, in units of 16
   save_stack_pool::size_class saved_class = save_stack_pool::no_class;
   std::uint8_t slack = 0;  // evictions in a row that needed less than a quarter of the save stack
 };
@@ -81,6 +81,7 @@ class shared_stack {
   bool evict() noexcept {
     if (occupant_ == nullptr) return true;
     if (!save(*occupant_)) return false;
+    stats_.bytes_copied += occupant_->saved_bytes;
     occupant_ = nullptr;
     return true;
   }
@@ -92,9 +93,9 @@ class shared_stack {
   }
 
   // Records how deep `segment` has just been suspended. Called on the native stack, after each switch back to it.
-  EVENTER_ALWAYS_INLINE void mark(stack_segment& segment) const noexcept {
+  EVENTER_ALWAYS_INLINE void mark(stack_segment& segment) noexcept {
     const auto used = static_cast<std::uint32_t>(top_ - static_cast<const char*>(segment.sp));
-    if (EVENTER_UNLIKELY(used > segment.high_water_mark)) segment.high_water_mark = used;
+    if (EVENTER_UNLIKELY(used > segment.high_water_mark)) raise_mark(segment, used);
   }
 
   // The scheduler's count of resumes when a coroutine last ran here; the least recently used stack takes the next new one.
@@ -102,7 +103,7 @@ class shared_stack {
 
  private:
   static constexpr std::size_t top_margin = 64;
-  static constexpr unsigned timed_every = 256;
+  static constexpr std::uint64_t timed_every = 256;
   static constexpr std::uint8_t shrink_after = 4;
 
   struct own_pool {
@@ -111,21 +112,38 @@ class shared_stack {
   };
 
   EVENTER_NOINLINE bool swap_in(stack_segment& next) noexcept {
-    const bool timed = EVENTER_UNLIKELY((stats_.restores + stats_.evictions) % timed_every == 0);
-    const time_point start = timed ? clock::now() : time_point{};
-    if (EVENTER_LIKELY(occupant_ != nullptr) && !save(*occupant_)) return false;
-    restore(next);
-    occupant_ = &next;
-    if (EVENTER_UNLIKELY(timed)) {
-      ++stats_.timed_swaps;
-      stats_.timed_nanoseconds += static_cast<std::uint64_t>(
-          std::chrono::duration_cast<std::chrono::nanoseconds>(clock::now() - start).count());
+    if (EVENTER_UNLIKELY((stats_.swaps & (timed_every - 1)) == timed_every - 1)) return timed_swap_in(next);
+    return swap_in_untimed(next);
+  }
+  EVENTER_NOINLINE bool timed_swap_in(stack_segment& next) noexcept {
+    const time_point before = clock::now();
+    const time_point start = clock::now();
+    const bool good = swap_in_untimed(next);
+    // Less what reading the clock takes.
+    const duration taken = (clock::now() - start) - (start - before);
+    ++stats_.timed_swaps;
+    if (taken > duration::zero()) stats_.timed_nanoseconds += static_cast<std::uint64_t>(taken / std::chrono::nanoseconds(1));
+    return good;
+  }
+  EVENTER_ALWAYS_INLINE bool swap_in_untimed(stack_segment& next) noexcept {
+    std::size_t moved = 0;
+    if (EVENTER_LIKELY(occupant_ != nullptr)) {
+      if (EVENTER_UNLIKELY(!save(*occupant_))) return false;
+      moved = occupant_->saved_bytes;
     }
+    if (EVENTER_LIKELY(next.saved_bytes != 0)) {
+      moved += next.saved_bytes;
+      restore(next);
+    }
+    occupant_ = &next;
+    ++stats_.swaps;
+    stats_.bytes_copied += moved;
     return true;
   }
 
   EVENTER_ALWAYS_INLINE bool save(stack_segment& segment) noexcept {
-    char* const low = reinterpret_cast<char*>(reinterpret_cast<std::uintptr_t>(segment.sp) & ~(save_stack_pool::grain - 1));
+    const std::size_t grain = save_stack_pool::grain_of(static_cast<std::size_t>(top_ - static_cast<char*>(segment.sp)));
+    char* const low = reinterpret_cast<char*>(reinterpret_cast<std::uintptr_t>(segment.sp) & ~(grain - 1));
     const auto bytes = static_cast<std::size_t>(top_ - low);
     const std::size_t needed = bytes + context::shadow_bytes(bytes);
     if (EVENTER_UNLIKELY(!fits(segment, needed)) && !resize(segment, needed)) return false;
@@ -139,15 +157,11 @@ class shared_stack {
     segment.saved_bytes = static_cast<std::uint32_t>(bytes);
     ++segment.copies;
     segment.copied_units += static_cast<std::uint32_t>(bytes / 16);
-    ++stats_.evictions;
-    stats_.bytes_evicted += bytes;
-    if (EVENTER_UNLIKELY(segment.high_water_mark > stats_.high_water_mark)) stats_.high_water_mark = segment.high_water_mark;
     return true;
   }
 
   EVENTER_ALWAYS_INLINE void restore(stack_segment& segment) noexcept {
     const std::size_t bytes = segment.saved_bytes;
-    if (bytes == 0) return;
 #if EVENTER_ASAN
     context::unpoison_memory(top_ - bytes, bytes);
     detail::copy_stack(top_ - bytes, segment.saved, bytes);
@@ -156,20 +170,26 @@ class shared_stack {
     detail::copy_stack(top_ - bytes, segment.saved, bytes, avx_);
 #endif
     segment.saved_bytes = 0;
-    segment.copied_units += static_cast<std::uint32_t>(bytes / 16);
-    ++stats_.restores;
-    stats_.bytes_restored += bytes;
   }
 
-  // Large enough, and not far too large for several evictions in a row.
+  EVENTER_NOINLINE void raise_mark(stack_segment& segment, std::uint32_t used) noexcept {
+    segment.high_water_mark = used;
+    if (used > stats_.high_water_mark) stats_.high_water_mark = used;
+  }
+
+  // Large enough, and not far too large for several evictions in a row. Most coroutines are always parked at the same depth.
   EVENTER_ALWAYS_INLINE static bool fits(stack_segment& segment, std::size_t bytes) noexcept {
-    if (EVENTER_UNLIKELY(segment.saved_class == save_stack_pool::no_class)) return false;
+    const save_stack_pool::size_class wanted = save_stack_pool::class_of(bytes);
+    if (EVENTER_UNLIKELY(wanted != segment.saved_class || wanted == save_stack_pool::mapped_class)) return fits_anyway(segment, bytes);
+    segment.slack = 0;
+    return true;
+  }
+  EVENTER_NOINLINE static bool fits_anyway(stack_segment& segment, std::size_t bytes) noexcept {
+    if (segment.saved_class == save_stack_pool::no_class) return false;
     const std::size_t capacity = save_stack_pool::block_bytes(segment.saved, segment.saved_class);
-    if (EVENTER_LIKELY(bytes * 4 >= capacity)) {
-      segment.slack = 0;
-      return bytes <= capacity;
-    }
-    return ++segment.slack < shrink_after;
+    if (bytes * 4 < capacity) return ++segment.slack < shrink_after;
+    segment.slack = 0;
+    return bytes <= capacity;
   }
   EVENTER_NOINLINE bool resize(stack_segment& segment, std::size_t bytes) noexcept {
     char* const block = pool_->allocate(bytes);

@@ -20,12 +20,16 @@ class epoll_reactor final : public reactor {
   }
 
   std::error_code add(int fd, std::uint64_t token) override {
-    return control(EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET, token);
+    constexpr std::uint32_t events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET;
+    const std::error_code error = control(EPOLL_CTL_ADD, fd, events, token);
+    // Whoever watched this file under this number before, as a foreign descriptor say, does not any more.
+    return error == std::errc::file_exists ? control(EPOLL_CTL_MOD, fd, events, token) : error;
   }
 
   std::error_code arm_once(int fd, std::uint64_t token, io_mask interest) override {
-    std::uint32_t events = EPOLLONESHOT | EPOLLRDHUP;
-    if (any(interest & io_mask::read)) events |= EPOLLIN | EPOLLPRI;
+    // A half-close is a reader's business: telling a writer, who waits on, again and again would keep the loop busy.
+    std::uint32_t events = EPOLLONESHOT;
+    if (any(interest & io_mask::read)) events |= EPOLLIN | EPOLLPRI | EPOLLRDHUP;
     if (any(interest & io_mask::write)) events |= EPOLLOUT;
     // The number may have been closed and opened again by a foreign library since the last time: both answers are ordinary.
     std::error_code error = control(EPOLL_CTL_MOD, fd, events, token);
@@ -64,11 +68,11 @@ class epoll_reactor final : public reactor {
   std::error_code rebuild() override {
     unique_fd fresh(system::epoll_create1(EPOLL_CLOEXEC));
     if (!fresh) return error_from_errno(errno);
-    epoll_ = std::move(fresh);
     epoll_event event{};
     event.events = EPOLLIN;
     event.data.u64 = wakeup_token;
-    if (system::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, wakeup_.get(), &event) != 0) return error_from_errno(errno);
+    if (system::epoll_ctl(fresh.get(), EPOLL_CTL_ADD, wakeup_.get(), &event) != 0) return error_from_errno(errno);
+    epoll_ = std::move(fresh);
     return {};
   }
 
@@ -97,12 +101,13 @@ class epoll_reactor final : public reactor {
   int wait_for_events(time_point deadline) noexcept {
     const int room = static_cast<int>(events_.size());
     if (deadline == no_deadline) return system::epoll_wait(epoll_.get(), events_.data(), room, -1);
-    const duration left = deadline == time_point::min() ? duration::zero() : deadline - clock::now();
-    if (left <= duration::zero()) return system::epoll_wait(epoll_.get(), events_.data(), room, 0);
+    const time_point now = deadline == time_point::min() ? deadline : clock::now();
+    if (deadline <= now) return system::epoll_wait(epoll_.get(), events_.data(), room, 0);
+    const duration left = deadline - now;
     if (has_pwait2_) {
       const int count = system::epoll_pwait2(epoll_.get(), events_.data(), room, left);
-      if (count >= 0 || errno != ENOSYS) return count;
-      has_pwait2_ = false;  // before Linux 5.11, and under qemu-user
+      if (count >= 0 || (errno != ENOSYS && errno != EPERM)) return count;
+      has_pwait2_ = false;  // before Linux 5.11, under qemu-user, and where an old container's filter does not know the call
     }
     // Rounded up: waking early would only mean waiting once more.
     const auto milliseconds = std::chrono::ceil<std::chrono::milliseconds>(left).count();

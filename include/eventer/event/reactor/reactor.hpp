@@ -23,7 +23,8 @@ class reactor {
  public:
   virtual ~reactor() = default;
 
-  // Registers once, edge-triggered, for reading, writing and everything special. Reports at once what is ready already.
+  // Registers once, edge-triggered, for reading, writing and everything special, in the place of a registration that is there. Reports
+  // at once what is ready already.
   virtual std::error_code add(int fd, std::uint64_t token) = 0;
   // Arms one event for a descriptor that others read, write and close: registers it if it is not, changes it if it is.
   virtual std::error_code arm_once(int fd, std::uint64_t token, io_mask interest) = 0;
@@ -33,7 +34,7 @@ class reactor {
   virtual std::span<const reactor_event> wait(time_point deadline) = 0;
   // Any thread: ends the present wait, or the next one.
   virtual void wake() noexcept = 0;
-  // Forgets every registration; the caller registers again what is still wanted.
+  // Forgets every registration; the caller registers again what is still wanted. After an error all is as it was.
   virtual std::error_code rebuild() = 0;
   // Readable when wait() has something to report.
   virtual int native_handle() const noexcept = 0;
