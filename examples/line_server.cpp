@@ -86,6 +86,8 @@ int serve_all(const settings& options) {
     }
   });
   loop.run();
+  std::signal(SIGINT, SIG_DFL);
+  std::signal(SIGTERM, SIG_DFL);
 
   if (options.report) {
     const std::size_t connections = loop.stats().coroutines - 1;

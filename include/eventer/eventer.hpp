@@ -2,6 +2,8 @@
 #pragma once
 
 #include "eventer/base/config.hpp"
+#include "eventer/coro/await.hpp"
 #include "eventer/coro/coroutine.hpp"
+#include "eventer/event/readiness.hpp"
 #include "eventer/event/run.hpp"
 #include "eventer/net/tcp.hpp"

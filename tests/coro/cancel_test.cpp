@@ -207,3 +207,44 @@ TEST_CASE("uncaught_exceptions is each coroutine's own") {
     CHECK(*other == 0);
   });
 }
+
+TEST_CASE("a coroutine that swallows every cancellation does not let its loop hang: it is named") {
+  const auto result = run_in_child([] {
+    eventer::run([] {
+      (void)eventer::spawn({.name = "stubborn"}, [] {
+        for (;;) {
+          try {
+            eventer::sleep_for(1h);
+          } catch (...) {
+          }
+        }
+      });
+      eventer::yield();
+    });
+  });
+  CHECK(result.signal == SIGABRT);
+  CHECK(contains(result.output, "stubborn"));
+  CHECK(contains(result.output, "let `eventer::cancelled` leave it"));
+}
+
+TEST_CASE("a function that throws while its loop is being destroyed ends in a line, not in terminate") {
+  const auto result = run_in_child([] {
+    eventer::event_loop loop;
+    loop.post([] {
+      (void)eventer::spawn([] {
+        struct posts_at_end {
+          ~posts_at_end() { eventer::event_loop::current().post([] { throw std::runtime_error("too late"); }); }
+        } local;
+        eventer::sleep_for(1h);
+      });
+      (void)eventer::spawn([] {
+        struct waits_at_end {
+          ~waits_at_end() { eventer::yield(); }
+        } local;
+        eventer::sleep_for(1h);
+      });
+    });
+    (void)loop.poll();
+  });
+  CHECK(result.exit_status == 0);
+}

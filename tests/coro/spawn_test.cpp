@@ -126,6 +126,24 @@ TEST_CASE("joining an empty handle, twice, or oneself is an error, not a hang") 
   });
 }
 
+TEST_CASE("a second coroutine that joins the same one is told that it is busy, and the first goes on") {
+  eventer::run([] {
+    auto handle = std::make_shared<eventer::join_handle<int>>(eventer::spawn([] {
+      eventer::sleep_for(2ms);
+      return 3;
+    }));
+    auto first = eventer::spawn([handle] { return handle->join(); });
+    eventer::yield();
+    try {
+      (void)handle->join();
+      FAIL("joined twice");
+    } catch (const std::system_error& refused) {
+      CHECK(refused.code() == eventer::errc::busy);
+    }
+    CHECK(first.join() == 3);
+  });
+}
+
 TEST_CASE("a handle may outlive its loop") {
   eventer::join_handle<std::string> kept;
   eventer::join_handle<void> cancelled;

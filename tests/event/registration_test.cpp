@@ -32,7 +32,8 @@ haunted close_with_duplicate_elsewhere() {
   return result;
 }
 
-// One byte for the ghost, which the kernel reports; the duplicate's holder reads it, so that the next one is not held back.
+// One byte for the ghost, which the kernel reports; the duplicate's holder reads it, so that the next one is not held
+// back.
 void haunt(const haunted& ghost) {
   char byte;
   while (::recv(ghost.duplicate.get(), &byte, 1, MSG_DONTWAIT) == 1) {

@@ -65,10 +65,10 @@ TEST_CASE("the stack report has a row per spawn name, else per entry function") 
     std::vector<eventer::join_handle<void>> all;
     for (int i = 0; i < 10; ++i)
       all.push_back(eventer::spawn({.name = "reader"}, [] {
-        std::array<volatile char, 600> deep{};
-        deep[0] = 1;
+        char deep[600];
+        asm volatile("" : : "r"(deep) : "memory");  // used, as far as the compiler knows, before and after
         eventer::sleep_for(1h);
-        deep[1] = deep[0];
+        asm volatile("" : : "r"(deep) : "memory");
       }));
     for (int i = 0; i < 3; ++i) all.push_back(eventer::spawn(named_function));
     eventer::spawn({.name = "short"}, [] { eventer::yield(); }).join();

@@ -164,6 +164,22 @@ TEST_CASE("a lack of descriptors or memory is waited out: one line, others run, 
   }
 }
 
+TEST_CASE("a lack that lasts is tried again now and then, not all the time") {
+  const captured_log log;
+  eventer::run([] {
+    auto acceptor = tcp_acceptor::listen("127.0.0.1:0").value();
+    auto client = eventer::tcp_stream::connect(acceptor.local()).value();
+    faults injected;
+    injected.fail(call::accept4, EMFILE, 1'000'000'000);
+    CHECK(acceptor.accept(250ms).error() == std::errc::timed_out);
+    CHECK(injected.calls(call::accept4) < 40);
+    CHECK(injected.calls(call::accept4) >= 4);
+    injected.fail(call::accept4, 0, 0);
+    CHECK(acceptor.accept(2s).has_value());
+  });
+  CHECK(log.lines().size() == 1);
+}
+
 TEST_CASE("accept waits out that the kernel refuses to watch one more descriptor") {
   const captured_log log;
   eventer::run([] {

@@ -1,8 +1,8 @@
 // chunk_source: 64 KiB chunks at 64 KiB boundaries, the raw memory of every slab of the library; one thread, no locks.
 //
-// A block's chunk is found by masking its address. Chunks come from mapped arenas; from the second 2 MiB on these ask for huge pages
-// (a million parked coroutines touch memory at random: that saves their TLB misses, see docs/performance.md). Chunks that are
-// given back keep a small reserve and return the rest of their pages to the kernel at once.
+// A block's chunk is found by masking its address. Chunks come from mapped arenas; beyond 16 MiB these ask for huge pages (a million parked
+// coroutines touch memory at random: that saves their TLB misses; with less, the unused rest of a huge page would be a large part
+// of all). Of the chunks that are given back a few are kept; the pages of the rest return to the kernel at once.
 #pragma once
 
 #include <cstddef>
@@ -49,6 +49,7 @@ class chunk_source {
   static constexpr std::size_t reserve_chunks = 4;
   static constexpr std::size_t small_arena = 8 * chunk_bytes;
   static constexpr std::size_t huge_page = std::size_t{2} << 20;
+  static constexpr std::size_t huge_pages_from = std::size_t{16} << 20;
 
   struct arena {
     void* memory;
@@ -64,7 +65,7 @@ class chunk_source {
   static void push(std::vector<void*>& chunks, void* chunk) noexcept { chunks.push_back(chunk); }
 
   EVENTER_NOINLINE bool map_arena() noexcept {
-    const bool large = mapped_bytes_ >= huge_page;
+    const bool large = mapped_bytes_ >= huge_pages_from;
     const std::size_t bytes = large ? 2 * huge_page : small_arena;
     const std::size_t alignment = large ? huge_page : chunk_bytes;
     const std::size_t chunks = (mapped_bytes_ + bytes) / chunk_bytes;

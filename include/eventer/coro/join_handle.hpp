@@ -31,12 +31,16 @@ class join_handle {
   // Completes: when the coroutine has ended. On a plain thread it blocks (for a coroutine of another thread's loop).
   // Returns: what the coroutine returned; rethrows what it threw. The handle is empty afterwards.
   // Errors: std::system_error(operation_canceled) if the coroutine was cancelled, (resource_deadlock_would_occur) for oneself,
-  // (invalid_argument) for an empty handle; `cancelled` if the caller is cancelled while it waits.
+  // (invalid_argument) for an empty handle, (busy) if another coroutine joins it already; `cancelled` if the caller is cancelled
+  // while it waits.
   R join() {
     check_joinable();
     if (wait(no_deadline) == wake_reason::canceled) give_up();
     return take();
   }
+
+  // What await(handle) does.
+  R await_here() { return join(); }
 
   // The same, not longer than `limit`: timed_out leaves the coroutine running and the handle as it was. An exception that the coroutine
   // threw comes as try_join gives it.
@@ -117,6 +121,8 @@ class join_handle {
       broken_rule("a join_handle is joined on a thread that does not run its loop: use the handle that event_loop::spawn gives to other threads");
     if (here.running() == nullptr)
       broken_rule("join() outside a coroutine would block the loop: join from a coroutine, or spawn one that joins");
+    if (details_of(*block_).joiner != nullptr)
+      throw_error(make_error_code(errc::busy), "another coroutine joins this one already");
     if (here.cancellation_due()) return wake_reason::canceled;
     details_of(*block_).joiner = here.running();
     const wake_reason reason = here.park_until(deadline);

@@ -154,11 +154,14 @@ class EVENTER_API scheduler {
   }
   // The same, but not longer than to `deadline`; no_deadline arms nothing.
   EVENTER_ALWAYS_INLINE wake_reason park_until(time_point deadline) {
-    if (deadline != no_deadline) {
-      timers_.arm(running_->timer, deadline);
-      running_->set(coroutine_flag::timed);
-    }
+    arm_deadline(deadline);
     return park();
+  }
+  // The running coroutine's next park() ends at `deadline`.
+  EVENTER_ALWAYS_INLINE void arm_deadline(time_point deadline) {
+    if (deadline == no_deadline) return;
+    timers_.arm(running_->timer, deadline);
+    running_->set(coroutine_flag::timed);
   }
 
   // Lets everything else that is ready run first.
@@ -290,8 +293,8 @@ class EVENTER_API scheduler {
         block.clear(coroutine_flag::shielded);
         cancel(block);
       });
-      run_ready(SIZE_MAX);
-      posts_.run_all();
+      run_ready(ready_.size());  // one turn each: whoever swallows its cancellation gets it again in the next round
+      run_posts_at_end();
     }
     posts_.discard();
   }
@@ -504,7 +507,7 @@ class EVENTER_API scheduler {
   // The last: answers where the loop goes on, for the context's function to return. The sanitizers want the switch made here, as what
   // they add to the end of a function must not run after they were told of it.
   EVENTER_ALWAYS_INLINE static void* leave(control_block& block) {
-    scheduler& self = of(block);
+    scheduler& self = *current_;
     if (EVENTER_UNLIKELY(switches_fp(block))) self.native_fp_.load();
 #if EVENTER_ASAN
     context::before_switch(nullptr, self.native_bottom_, self.native_size_);
@@ -565,6 +568,21 @@ class EVENTER_API scheduler {
     _Pragma("GCC diagnostic pop")
   }
 
+  // Nobody is left who could catch what a posted function throws now.
+  void run_posts_at_end() {
+#if EVENTER_EXCEPTIONS
+    try {
+      posts_.run_all();
+    } catch (const std::exception& failure) {
+      log(log_level::error, "a function posted to a loop that is being destroyed has thrown: %s", failure.what());
+    } catch (...) {
+      log(log_level::error, "a function posted to a loop that is being destroyed has thrown");
+    }
+#else
+    posts_.run_all();
+#endif
+  }
+
   void disarm(control_block& block) noexcept {
     timers_.cancel(block.timer);
     block.clear(coroutine_flag::timed);
@@ -612,8 +630,10 @@ class EVENTER_API scheduler {
     const std::size_t count = ready_.size();
     if (EVENTER_LIKELY(count > prefetch_block_ahead)) __builtin_prefetch(ready_[prefetch_block_ahead], 1);
     const control_block* const block = ready_[count > prefetch_save_ahead ? prefetch_save_ahead : count - 1];
+    // Every line of it: a block may begin and end within one.
     const std::size_t bytes = block->saved_bytes < 512 ? block->saved_bytes : 512;
-    for (std::size_t i = 0; i < bytes; i += 64) __builtin_prefetch(block->saved + i, 1);
+    const std::size_t offset = reinterpret_cast<std::uintptr_t>(block->saved) % 64;
+    for (std::size_t i = 0; i < offset + bytes; i += 64) __builtin_prefetch(block->saved - offset + i, 1);
   }
 
   // --- entry records ------------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ class descriptor {
  public:
   // Where the number comes from decides what may be assumed about it.
   enum class origin : std::uint8_t {
-    made_here,  // a socket that the library opened with CLOEXEC and has neither released nor duplicated
+    made_here,  // a stream socket that the library opened with CLOEXEC and has neither released nor duplicated
     adopted,    // given to us: others may hold duplicates of it
   };
 
@@ -46,11 +46,9 @@ class descriptor {
   bool known_empty() const noexcept { return drained_; }
 
   // A read that asked for `asked` bytes got `got` of them. Fewer than asked for means empty only on a byte-stream socket whose last
-  // event carried nothing special: with a half-close, urgent data or an error in the same edge no second edge comes. Before the first
-  // event nothing is known either.
-  void note_read(std::size_t asked, std::size_t got) noexcept {
-    drained_ = got < asked && byte_stream_ && seen_event_ && !special_;
-  }
+  // event carried nothing special: with a half-close, urgent data or an error in the same edge no second edge comes. (Before the
+  // first event it is safe too: the registration will report whatever there is.)
+  void note_read(std::size_t asked, std::size_t got) noexcept { drained_ = got < asked && byte_stream_ && !special_; }
   // A read answered EAGAIN: everything that was announced has been taken.
   void note_read_would_block() noexcept {
     drained_ = true;
@@ -62,12 +60,11 @@ class descriptor {
   // Errors: busy if somebody else waits already or the descriptor belongs to another loop; closed; timed_out; canceled (or the
   // exception `cancelled`); what epoll_ctl answers, EPERM where the kind of file can't be waited for.
   // Requires: the last try answered EAGAIN, or known_empty().
-  std::error_code wait_readable(time_point deadline) { return wait(reader_, read_source_, deadline); }
-  std::error_code wait_writable(time_point deadline) { return wait(writer_, write_source_, deadline); }
+  EVENTER_ALWAYS_INLINE std::error_code wait_readable(time_point deadline) { return wait(direction::read, deadline); }
+  EVENTER_ALWAYS_INLINE std::error_code wait_writable(time_point deadline) { return wait(direction::write, deadline); }
 
   // Called by the loop for each event.
   void on_event(io_mask ready) {
-    seen_event_ = true;
     if (any(ready & io_mask::special)) special_ = true;
     if (any(ready & (io_mask::read | io_mask::special))) {
       drained_ = false;
@@ -86,6 +83,13 @@ class descriptor {
   void forget_loop() noexcept {
     loop_ = nullptr;
     orphaned_ = true;
+  }
+  // The kernel watches it no more: whoever waits tries again, and is told why it can't be watched.
+  void lose_registration() {
+    loop_ = nullptr;
+    drained_ = false;
+    wake(reader_);
+    wake(writer_);
   }
 
  private:
@@ -106,8 +110,24 @@ class descriptor {
   }
   void forget_reader() noexcept { reader_ = nullptr; }
   void forget_writer() noexcept { writer_ = nullptr; }
-  std::error_code wait(control_block*& waiter, wait_source& source, time_point deadline);
-  static std::error_code wait_on_thread(int fd, short events, time_point deadline) noexcept;
+
+  enum class direction : bool { read, write };
+  control_block*& waiter(direction which) noexcept { return which == direction::read ? reader_ : writer_; }
+  // What comes before and after the suspension is out of line, and the suspension itself is in the frame of the stream's call: two frames
+  // would be in every parked stack otherwise, and mispredicted at every resume.
+  struct prepared {
+    bool park;  // false: `error` is the answer
+    int error;
+    const std::error_category* category;
+  };
+  EVENTER_ALWAYS_INLINE std::error_code wait(direction which, time_point deadline) {
+    const prepared step = prepare_wait(which, deadline);
+    if (EVENTER_UNLIKELY(!step.park)) return {step.error, *step.category};
+    scheduler::current()->park();
+    return finish_wait(which);
+  }
+  prepared prepare_wait(direction which, time_point deadline);
+  std::error_code finish_wait(direction which);
 
   static descriptor& of_read_source(wait_source& source) noexcept {
     return *reinterpret_cast<descriptor*>(reinterpret_cast<char*>(&source) - offsetof(descriptor, read_source_));
@@ -126,7 +146,6 @@ class descriptor {
   bool socket_ : 1 = false;
   bool byte_stream_ : 1 = false;  // SOCK_STREAM
   bool drained_ : 1 = false;
-  bool seen_event_ : 1 = false;
   bool special_ : 1 = false;
   bool orphaned_ : 1 = false;
 
@@ -135,16 +154,14 @@ class descriptor {
 static_assert(sizeof(descriptor) <= 64);
 
 inline void descriptor::classify() noexcept {
-  struct stat status {};
+  // An adopted stream socket may be read elsewhere too, through a duplicate: short reads prove nothing there.
+  byte_stream_ = !adopted_;
   if (!adopted_) {
     socket_ = true;
-  } else if (::fstat(fd_, &status) == 0) {
-    socket_ = S_ISSOCK(status.st_mode);
+    return;
   }
-  int type = 0;
-  socklen_t size = sizeof type;
-  // An adopted stream socket may be read elsewhere too, through a duplicate: short reads prove nothing there.
-  byte_stream_ = socket_ && !adopted_ && system::getsockopt(fd_, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_STREAM;
+  struct stat status {};
+  socket_ = ::fstat(fd_, &status) == 0 && S_ISSOCK(status.st_mode);
 }
 
 }  // namespace eventer::inline EVENTER_ABI

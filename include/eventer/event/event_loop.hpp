@@ -19,6 +19,7 @@
 #include "eventer/event/loop_options.hpp"
 #include "eventer/event/reactor/epoll.hpp"
 #include "eventer/event/stack_report.hpp"
+#include "eventer/event/wait_on_thread.hpp"
 
 namespace eventer::inline EVENTER_ABI {
 
@@ -137,17 +138,12 @@ class EVENTER_API event_loop final : public scheduler {
     release_slot(owner.slot_);
     --stats_.registrations;
   }
-  // Waits for a descriptor that foreign code reads, writes and closes; see foreign_descriptor.hpp.
+  // Waits for a descriptor that foreign code reads, writes and closes; see foreign_descriptor.hpp. Requires: in a coroutine.
   std::error_code wait_foreign(int fd, io_mask interest, time_point deadline) {
     if (fd < 0) return std::make_error_code(std::errc::bad_file_descriptor);
     const auto index = static_cast<std::size_t>(fd);
     if (foreign_.size() <= index) foreign_.resize(index + 1);
-    if (foreign_[index] == nullptr) {
-      foreign_[index] = std::make_unique<foreign_descriptor>(*reactor_, fd);
-      foreign_[index]->slot = take_slot();
-      slots_[foreign_[index]->slot].foreign = foreign_[index].get();
-      foreign_[index]->token = token_of(foreign_[index]->slot);
-    }
+    if (foreign_[index] == nullptr) foreign_[index] = std::make_unique<foreign_descriptor>(*reactor_, fd, foreign_token | index);
     return foreign_[index]->wait(*this, interest, deadline);
   }
   // The loop's scratch buffer for reads without a buffer of the caller's: valid until the next await.
@@ -186,13 +182,13 @@ class EVENTER_API event_loop final : public scheduler {
   static constexpr unsigned stale_events_before_rebuild = 100;
   static constexpr duration turn_time = std::chrono::microseconds(100);
 
-  // One registration: the generation tells its events from those of a predecessor in the same place.
+  // One registration: the generation, 31 bits that go into the token, tells its events from those of a predecessor in the same place.
   struct slot {
     descriptor* owner = nullptr;
-    foreign_descriptor* foreign = nullptr;
     std::uint32_t generation = 0;
     std::uint32_t next_free = 0;
   };
+  static constexpr std::uint64_t foreign_token = std::uint64_t{1} << 63;  // with the descriptor's number: a foreign one
 
   void refuse_inside() const {
     if (scheduler::current() == this)
@@ -243,16 +239,17 @@ class EVENTER_API event_loop final : public scheduler {
     stats_.events += events.size();
     for (const reactor_event& event : events) {
       const auto index = static_cast<std::uint32_t>(event.token);
+      if (EVENTER_UNLIKELY((event.token & foreign_token) != 0)) {
+        foreign_[index]->on_event(event.ready);
+        continue;
+      }
       const auto generation = static_cast<std::uint32_t>(event.token >> 32);
       if (EVENTER_UNLIKELY(index >= slots_.size() || slots_[index].generation != generation)) {
         ++stats_.stale_events;
         ++stale_since_rebuild_;
         continue;
       }
-      if (slots_[index].owner != nullptr)
-        slots_[index].owner->on_event(event.ready);
-      else if (slots_[index].foreign != nullptr)
-        slots_[index].foreign->on_event(event.ready);
+      if (slots_[index].owner != nullptr) slots_[index].owner->on_event(event.ready);
     }
     if (EVENTER_UNLIKELY(stale_since_rebuild_ >= stale_events_before_rebuild)) rebuild_reactor();
   }
@@ -266,11 +263,14 @@ class EVENTER_API event_loop final : public scheduler {
     }
     ++stats_.rebuilds;
     for (std::uint32_t index = 0; index < slots_.size(); ++index) {
-      if (slots_[index].owner != nullptr)
-        (void)reactor_->add(slots_[index].owner->fd_, token_of(index));
-      else if (slots_[index].foreign != nullptr)
-        slots_[index].foreign->arm();
+      descriptor* const owner = slots_[index].owner;
+      if (owner == nullptr || !reactor_->add(owner->fd_, token_of(index))) continue;
+      release_slot(index);
+      --stats_.registrations;
+      owner->lose_registration();
     }
+    for (const auto& each : foreign_)
+      if (each != nullptr) (void)each->arm();
   }
 
   std::uint32_t take_slot() {
@@ -285,8 +285,7 @@ class EVENTER_API event_loop final : public scheduler {
   void release_slot(std::uint32_t index) noexcept {
     slot& here = slots_[index];
     here.owner = nullptr;
-    here.foreign = nullptr;
-    ++here.generation;
+    here.generation = (here.generation + 1) & 0x7fffffff;
     here.next_free = free_slot_;
     free_slot_ = index;
   }
@@ -361,45 +360,35 @@ inline std::error_code descriptor::bind_to_loop(scheduler& here) {
   return {};
 }
 
-inline std::error_code descriptor::wait(control_block*& waiter, wait_source& source, time_point deadline) {
-  if (!is_usable()) return make_error_code(errc::closed);
+EVENTER_NOINLINE inline descriptor::prepared descriptor::prepare_wait(direction which, time_point deadline) {
+  const auto answer = [](std::error_code error) { return prepared{false, error.value(), &error.category()}; };
+  if (!is_usable()) return answer(make_error_code(errc::closed));
   scheduler* const here = scheduler::current();
   if (here == nullptr) {
     drained_ = false;
-    return wait_on_thread(fd_, &waiter == &reader_ ? POLLIN : POLLOUT, deadline);
+    return answer(detail::wait_on_thread(fd_, which == direction::read ? io_mask::read : io_mask::write, deadline));
   }
   if (EVENTER_UNLIKELY(here->running() == nullptr))
     broken_rule("waiting for a descriptor in a callback would block its loop: spawn a coroutine for it");
-  if (EVENTER_UNLIKELY(waiter != nullptr)) return make_error_code(errc::busy);
+  if (EVENTER_UNLIKELY(waiter(which) != nullptr)) return answer(make_error_code(errc::busy));
   if (EVENTER_UNLIKELY(loop_ != here))
-    if (const std::error_code error = bind_to_loop(*here)) return error;
-  if (EVENTER_UNLIKELY(here->cancellation_due())) return make_error_code(errc::canceled);
+    if (const std::error_code error = bind_to_loop(*here)) return answer(error);
+  if (EVENTER_UNLIKELY(here->cancellation_due())) return answer(make_error_code(errc::canceled));
   static_cast<event_loop*>(here)->operation_waited();
-  waiter = here->running();
-  waiter->waiting_on = &source;
-  switch (here->park_until(deadline)) {
+  waiter(which) = here->running();
+  here->running()->waiting_on = which == direction::read ? &read_source_ : &write_source_;
+  here->arm_deadline(deadline);
+  return {true, 0, nullptr};
+}
+
+EVENTER_NOINLINE inline std::error_code descriptor::finish_wait(direction which) {
+  switch (scheduler::running_block()->wake) {
     case wake_reason::timed_out: return make_error_code(errc::timed_out);
     case wake_reason::closed: return make_error_code(errc::closed);  // this descriptor may be destroyed by now
     case wake_reason::canceled:
       detail::throw_if_canceled(wake_reason::canceled);
       return make_error_code(errc::canceled);
-    default: waiter = nullptr; return {};
-  }
-}
-
-inline std::error_code descriptor::wait_on_thread(int fd, short events, time_point deadline) noexcept {
-  for (;;) {
-    int milliseconds = -1;
-    if (deadline != no_deadline) {
-      const time_point now = clock::now();
-      const auto left = deadline <= now ? 0 : std::chrono::ceil<std::chrono::milliseconds>(deadline - now).count();
-      milliseconds = left > 1'000'000 ? 1'000'000 : static_cast<int>(left);
-    }
-    pollfd one{fd, events, 0};
-    const int count = system::poll(&one, 1, milliseconds);
-    if (count > 0) return {};
-    if (count < 0 && errno != EINTR) return error_from_errno(errno);
-    if (count == 0 && clock::now() >= deadline) return make_error_code(errc::timed_out);
+    default: waiter(which) = nullptr; return {};
   }
 }
 
@@ -437,7 +426,7 @@ inline std::error_code descriptor::detach() noexcept {
   adopted_ = true;
   unregister();
   adopted_ = adopted;
-  drained_ = seen_event_ = special_ = orphaned_ = false;
+  drained_ = special_ = orphaned_ = false;
   return {};
 }
 

@@ -11,7 +11,8 @@ namespace eventer::inline EVENTER_ABI {
 
 class foreign_descriptor {
  public:
-  foreign_descriptor(reactor& where, int fd) noexcept : reactor_(where), fd_(fd) {
+  // `token` comes back with the events.
+  foreign_descriptor(reactor& where, int fd, std::uint64_t token) noexcept : reactor_(where), fd_(fd), token_(token) {
     reader_.source.abandon = writer_.source.abandon = [](wait_source& source, control_block&) noexcept {
       reinterpret_cast<side*>(&source)->waiter = nullptr;
     };
@@ -42,7 +43,7 @@ class foreign_descriptor {
     io_mask interest = io_mask::none;
     if (reader_.waiter != nullptr) interest = interest | io_mask::read;
     if (writer_.waiter != nullptr) interest = interest | io_mask::write;
-    return any(interest) ? reactor_.arm_once(fd_, token, interest) : std::error_code();
+    return any(interest) ? reactor_.arm_once(fd_, token_, interest) : std::error_code();
   }
 
   void on_event(io_mask ready) {
@@ -50,9 +51,6 @@ class foreign_descriptor {
     if (any(ready & (io_mask::write | io_mask::error))) wake(writer_);
     arm();  // for the other side, if it still waits
   }
-
-  std::uint32_t slot = 0;
-  std::uint64_t token = 0;
 
  private:
   struct side {
@@ -67,6 +65,7 @@ class foreign_descriptor {
 
   reactor& reactor_;
   int fd_;
+  std::uint64_t token_;
   side reader_, writer_;
 };
 

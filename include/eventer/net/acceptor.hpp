@@ -119,7 +119,10 @@ class basic_acceptor {
           if (EVENTER_UNLIKELY(lost % lost_before_pause == 0))
             if (const std::error_code end = pause(error_from_errno(errno), deadline)) return end;
           break;
-        default: return error_from_errno(errno);
+        default:  // it does not listen any more, whoever has seen to that
+          log(log_level::error, "accept on %s: %s", local().to_string().c_str(), error_from_errno(errno).message().c_str());
+          close();
+          return errc::closed;
       }
     }
   }

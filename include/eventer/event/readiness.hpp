@@ -1,0 +1,45 @@
+// readable and writable: awaitables for descriptors that other code reads, writes and closes, such as the socket of a database client.
+//
+//   while (PQisBusy(connection)) {
+//     if (!eventer::await(eventer::readable(PQsocket(connection), 10s))) return error();
+//     PQconsumeInput(connection);
+//   }
+//
+// They own nothing and close nothing. For descriptors that the library is to read and write, use a stream: it needs fewer system calls.
+#pragma once
+
+#include "eventer/coro/await.hpp"
+#include "eventer/event/event_loop.hpp"
+
+namespace eventer::inline EVENTER_ABI {
+
+namespace detail {
+
+template <io_mask Interest>
+class readiness {
+ public:
+  explicit readiness(int fd) noexcept : fd_(fd) {}
+  readiness(int fd, duration limit) noexcept : fd_(fd), limit_(limit) {}
+
+  // Completes: when the descriptor can be read (written), has an error, or its peer has hung up; spurious wake-ups happen: try, then wait.
+  // A regular file is always ready. One coroutine may wait for each direction of a descriptor.
+  // Errors: timed_out; busy; bad_file_descriptor and whatever else epoll_ctl or poll answers.
+  io_result<void> await_here() const {
+    const time_point deadline = limit_ == duration::max() ? no_deadline : deadline_after(clock::now(), limit_);
+    if (scheduler::current() == nullptr) return wait_on_thread(fd_, Interest, deadline);
+    auto& here = static_cast<event_loop&>(suspending_scheduler("await in a callback would block its loop: spawn a coroutine that waits"));
+    return here.wait_foreign(fd_, Interest, deadline);
+  }
+
+ private:
+  int fd_;
+  duration limit_ = duration::max();
+};
+
+}  // namespace detail
+
+// readable(fd) and readable(fd, limit), with the limit counted from the await on; and the same for writing.
+using readable = detail::readiness<io_mask::read>;
+using writable = detail::readiness<io_mask::write>;
+
+}  // namespace eventer::inline EVENTER_ABI
