@@ -1,9 +1,10 @@
-// A TCP echo server from coroutines against a bare epoll loop: CPU and system calls per message, memory per idle connection.
+// A TCP echo server from coroutines against a bare epoll loop: CPU and system calls per message, memory per idle
+// connection.
 //
 //   echo [--connections 50] [--idle 10000] [--rounds 5] [--seconds 1] [--json FILE]
 //
-// Servers are child processes on one core, the client is this process on the other; rounds alternate between the servers. System calls are
-// counted at the library's seam, for the bare loop by itself. Only loopback is used.
+// Servers are child processes on one core, the client is this process on the other; rounds alternate between the
+// servers. System calls are counted at the library's seam, for the bare loop by itself. Only loopback is used.
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <signal.h>
@@ -142,7 +143,9 @@ class server {
 
   // Nanoseconds that the server has run so far.
   double cpu() const { return first_number("/proc/%d/schedstat", 0); }
-  double user_cpu() const { return first_number("/proc/%d/stat", 13) * 1e9 / static_cast<double>(::sysconf(_SC_CLK_TCK)); }
+  double user_cpu() const {
+    return first_number("/proc/%d/stat", 13) * 1e9 / static_cast<double>(::sysconf(_SC_CLK_TCK));
+  }
   std::size_t resident() const {
     return static_cast<std::size_t>(first_number("/proc/%d/statm", 1)) * static_cast<std::size_t>(::getpagesize());
   }
@@ -271,8 +274,12 @@ int main(int argc, char** argv) {
   double seconds = 1;
   std::string json;
   CLI::App app{"TCP echo from coroutines against a bare epoll loop."};
-  app.add_option("--connections", connections, "at once, in ping-pong")->check(CLI::Range(1, 1000))->capture_default_str();
-  app.add_option("--idle", idle, "idle connections whose memory is measured; 0: none")->check(CLI::Range(0, 20'000))->capture_default_str();
+  app.add_option("--connections", connections, "at once, in ping-pong")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  app.add_option("--idle", idle, "idle connections whose memory is measured; 0: none")
+      ->check(CLI::Range(0, 20'000))
+      ->capture_default_str();
   app.add_option("--rounds", rounds, "measured rounds, interleaved")->check(CLI::Range(1, 100))->capture_default_str();
   app.add_option("--seconds", seconds, "of each round")->check(CLI::Range(0.01, 60.0))->capture_default_str();
   app.add_option("--json", json, "write the figures to this file");
@@ -282,12 +289,14 @@ int main(int argc, char** argv) {
     check(memory != MAP_FAILED, "mmap");
     shared = ::new (memory) counters;
     const std::size_t idle_possible = idle == 0 ? 0 : possible_connections(idle);
-    if (idle_possible < idle) std::printf("only %zu idle connections: the limit of descriptors does not allow more\n", idle_possible);
+    if (idle_possible < idle)
+      std::printf("only %zu idle connections: the limit of descriptors does not allow more\n", idle_possible);
 
     contestant all[] = {{"bare epoll loop", serve_bare, {}, {}, {}},
                         {"coroutine, 128-byte buffer", serve_coroutines<false>, {}, {}, {}},
                         {"coroutine, borrowed buffer", serve_coroutines<true>, {}, {}, {}}};
-    // A server forks before the client has threads or connections: each child has its own counters only through `shared`.
+    // A server forks before the client has threads or connections: each child has its own counters only through
+    // `shared`.
     for (int round = -1; round < rounds; ++round)
       for (contestant& each : all) {
         const server running(each.serve);
@@ -310,30 +319,38 @@ int main(int argc, char** argv) {
         peer.open(std::min<std::size_t>(100, idle_possible));
         const std::size_t before = running.resident();
         peer.open(idle_possible);
-        each.idle_bytes = static_cast<double>(running.resident() - before) / static_cast<double>(idle_possible - std::min<std::size_t>(100, idle_possible - 1));
+        each.idle_bytes = static_cast<double>(running.resident() - before) /
+                          static_cast<double>(idle_possible - std::min<std::size_t>(100, idle_possible - 1));
       }
 
     std::printf("TCP echo of 64 bytes, %zu connections, one server thread\n", connections);
-    bench::table table({"server", "CPU ns/message", "to bare loop", "of it user", "system calls/message", "bytes/idle connection"});
+    bench::table table(
+        {"server", "CPU ns/message", "to bare loop", "of it user", "system calls/message", "bytes/idle connection"});
     for (const contestant& each : all)
-      table.row({each.name, bench::number(each.cpu.middle(), 0), bench::times(each.cpu.ratio_to(all[0].cpu)), bench::number(each.user.middle(), 0),
-                 bench::number(each.calls.middle(), 2), idle_possible == 0 ? "-" : bench::number(each.idle_bytes, 0)});
+      table.row({each.name, bench::number(each.cpu.middle(), 0), bench::times(each.cpu.ratio_to(all[0].cpu)),
+                 bench::number(each.user.middle(), 0), bench::number(each.calls.middle(), 2),
+                 idle_possible == 0 ? "-" : bench::number(each.idle_bytes, 0)});
     table.print();
     std::printf("\n");
     for (const contestant& each : all) {
       if (&each == &all[0]) continue;
-      bench::goal((std::string(each.name) + ": CPU to the bare loop").c_str(), each.cpu.ratio_to(all[0].cpu), 1.15, "x");
-      if (connections >= 50) bench::goal((std::string(each.name) + ": system calls a message").c_str(), each.calls.middle(), 2.3, "");
-      if (idle_possible > 0) bench::goal((std::string(each.name) + ": bytes an idle connection").c_str(), each.idle_bytes, 500, " B");
+      bench::goal((std::string(each.name) + ": CPU to the bare loop").c_str(), each.cpu.ratio_to(all[0].cpu), 1.15,
+                  "x");
+      if (connections >= 50)
+        bench::goal((std::string(each.name) + ": system calls a message").c_str(), each.calls.middle(), 2.3, "");
+      if (idle_possible > 0)
+        bench::goal((std::string(each.name) + ": bytes an idle connection").c_str(), each.idle_bytes, 500, " B");
     }
     if (json.empty()) return 0;
     std::FILE* const file = std::fopen(json.c_str(), "w");
     check(file != nullptr, json.c_str());
     std::fprintf(file, "{\"connections\":%zu,\"servers\":[", connections);
     for (const contestant& each : all)
-      std::fprintf(file, "%s{\"name\":\"%s\",\"cpu_ns\":%.0f,\"cpu_ratio\":%.3f,\"user_ns\":%.0f,\"system_calls\":%.3f,\"idle_bytes\":%.0f}",
-                   &each == &all[0] ? "" : ",", each.name, each.cpu.middle(), each.cpu.ratio_to(all[0].cpu), each.user.middle(),
-                   each.calls.middle(), each.idle_bytes);
+      std::fprintf(
+          file,
+          "%s{\"name\":\"%s\",\"cpu_ns\":%.0f,\"cpu_ratio\":%.3f,\"user_ns\":%.0f,\"system_calls\":%.3f,\"idle_bytes\":%.0f}",
+          &each == &all[0] ? "" : ",", each.name, each.cpu.middle(), each.cpu.ratio_to(all[0].cpu), each.user.middle(),
+          each.calls.middle(), each.idle_bytes);
     std::fprintf(file, "]}\n");
     return std::fclose(file) == 0 ? 0 : 1;
   } catch (const std::exception& failure) {

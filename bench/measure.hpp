@@ -1,7 +1,7 @@
 // What the benchmarks share: pinned, interleaved measuring, medians and their ratios, tables and JSON.
 //
-// Cases of one table run in turn, round after round, in one process, so that a drift of the machine's clock meets all of them; the figure
-// to trust is the median of the ratios within a round.
+// Cases of one table run in turn, round after round, in one process, so that a drift of the machine's clock meets all
+// of them; the figure to trust is the median of the ratios within a round.
 #pragma once
 
 #include <sched.h>
@@ -42,7 +42,8 @@ struct measurement {
   // The median of what each round says.
   double ratio_to(const measurement& other) const {
     std::vector<double> ratios;
-    for (std::size_t i = 0; i < samples.size() && i < other.samples.size(); ++i) ratios.push_back(samples[i] / other.samples[i]);
+    for (std::size_t i = 0; i < samples.size() && i < other.samples.size(); ++i)
+      ratios.push_back(samples[i] / other.samples[i]);
     return median(ratios);
   }
 };
@@ -107,7 +108,8 @@ inline std::string times(double ratio) { return number(ratio, 2) + "x"; }
 
 // A figure that the library means to reach: printed with what was measured, never a reason to fail.
 inline void goal(const char* what, double measured, double wanted, const char* unit) {
-  std::printf("  %-64s %8.2f%s  (goal: at most %.2f%s)%s\n", what, measured, unit, wanted, unit, measured <= wanted ? "" : "  <- missed");
+  std::printf("  %-64s %8.2f%s  (goal: at most %.2f%s)%s\n", what, measured, unit, wanted, unit,
+              measured <= wanted ? "" : "  <- missed");
 }
 
 }  // namespace bench

@@ -1,5 +1,5 @@
-// How many bytes of memory a parked coroutine takes: the growth of the resident set by a million of them, each of which has been copied
-// out once.
+// How many bytes of memory a parked coroutine takes: the growth of the resident set by a million of them, each of which
+// has been copied out once.
 //
 //   parked [--count 1000000] [--json FILE]
 #include <sys/wait.h>
@@ -161,7 +161,8 @@ int main(int argc, char** argv) {
     std::vector<figures> results;
     for (const parked_case& each : cases) {
       results.push_back(in_child([&] { return each.measure(count); }));
-      table.row({each.name, results.back().depth == 0 ? "-" : std::to_string(results.back().depth), bench::number(results.back().bytes_each, 0)});
+      table.row({each.name, results.back().depth == 0 ? "-" : std::to_string(results.back().depth),
+                 bench::number(results.back().bytes_each, 0)});
     }
     table.print();
     std::printf("\n");
@@ -172,8 +173,8 @@ int main(int argc, char** argv) {
     if (file == nullptr) throw std::system_error(errno, std::generic_category(), json);
     std::fprintf(file, "{\"coroutines\":%zu,\"cases\":[", count);
     for (std::size_t i = 0; i < std::size(cases); ++i)
-      std::fprintf(file, "%s{\"name\":\"%s\",\"depth\":%zu,\"bytes\":%.1f}", i == 0 ? "" : ",", cases[i].name, results[i].depth,
-                   results[i].bytes_each);
+      std::fprintf(file, "%s{\"name\":\"%s\",\"depth\":%zu,\"bytes\":%.1f}", i == 0 ? "" : ",", cases[i].name,
+                   results[i].depth, results[i].bytes_each);
     std::fprintf(file, "]}\n");
     return std::fclose(file) == 0 ? 0 : 1;
   } catch (const std::exception& failure) {

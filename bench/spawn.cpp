@@ -95,7 +95,8 @@ int main(int argc, char** argv) {
   const auto results = bench::interleaved(cases, rounds);
   bench::table table({"create + run + end", "min ns", "median ns", "to " + results[0].name});
   for (const auto& each : results)
-    table.row({each.name, bench::number(each.minimum()), bench::number(each.middle()), bench::times(each.ratio_to(results[0]))});
+    table.row({each.name, bench::number(each.minimum()), bench::number(each.middle()),
+               bench::times(each.ratio_to(results[0]))});
   table.print();
   bench::goal("eventer::coroutine to a stackless one with malloc", results[1].ratio_to(results[0]), 1.0, "x");
   bench::goal("spawn and join on a loop to a stackless one with malloc", results[3].ratio_to(results[0]), 2.0, "x");
@@ -104,8 +105,8 @@ int main(int argc, char** argv) {
   if (file == nullptr) return std::fprintf(stderr, "spawn: cannot write %s\n", json.c_str()), 1;
   std::fprintf(file, "{\"unit\":\"ns\",\"cases\":[");
   for (std::size_t i = 0; i < results.size(); ++i)
-    std::fprintf(file, "%s{\"name\":\"%s\",\"min\":%.2f,\"median\":%.2f}", i == 0 ? "" : ",", results[i].name.c_str(), results[i].minimum(),
-                 results[i].middle());
+    std::fprintf(file, "%s{\"name\":\"%s\",\"min\":%.2f,\"median\":%.2f}", i == 0 ? "" : ",", results[i].name.c_str(),
+                 results[i].minimum(), results[i].middle());
   std::fprintf(file, "]}\n");
   return std::fclose(file) == 0 ? 0 : 1;
 }

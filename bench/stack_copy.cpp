@@ -2,8 +2,9 @@
 //
 //   stack_copy [--quick] [--counts 2,1000,100000,1000000] [--depths 64,...] [--json FILE] [--plot FILE.png]
 //
-// Each figure stands beside a floor measured in the same rounds: two bare memcpys of the same bytes, over the same footprint, in the same
-// order, which is the least that moving one stack out and another one in can cost without prefetching.
+// Each figure stands beside a floor measured in the same rounds: two bare memcpys of the same bytes, over the same
+// footprint, in the same order, which is the least that moving one stack out and another one in can cost without
+// prefetching.
 #include <alloca.h>
 #include <sys/mman.h>
 
@@ -50,7 +51,8 @@ struct by_depth {
 
 by_depth measure_depth(std::size_t depth, std::size_t shallowest, const settings& options) {
   const std::size_t extra = depth > shallowest + 32 ? depth - shallowest - 32 : 0;
-  const long swaps = std::max<long>(2000, static_cast<long>(static_cast<double>(options.swaps) * 1024.0 / static_cast<double>(depth + 1024)));
+  const long swaps = std::max<long>(
+      2000, static_cast<long>(static_cast<double>(options.swaps) * 1024.0 / static_cast<double>(depth + 1024)));
   const auto body = [extra] { suspend_with(extra); };
   eventer::shared_stack shared;
   coroutine a(shared, body), b(shared, body);
@@ -60,41 +62,43 @@ by_depth measure_depth(std::size_t depth, std::size_t shallowest, const settings
   std::vector<char> buffers(3 * bytes + 192);
   char* const base = buffers.data() + (64 - reinterpret_cast<std::uintptr_t>(buffers.data()) % 64);
   const std::size_t step = (bytes + 63) / 64 * 64;
-  const auto results = bench::interleaved(
-      {{"resident",
-        [&] {
-          return bench::time_each(swaps / 2, [&] {
-                   own_a.resume();
-                   own_b.resume();
-                 }) /
-                 2;
-        }},
-       {"copying",
-        [&] {
-          return bench::time_each(swaps / 2, [&] {
-                   a.resume();
-                   b.resume();
-                 }) /
-                 2;
-        }},
-       {"floor",
-        [&] {
-          bool second = false;
-          return bench::time_each(swaps, [&] {
-            char* const out = base + step + (second ? step : 0);
-            char* const in = base + step + (second ? 0 : step);
-            std::memcpy(out, base, bytes);
-            asm volatile("" : : : "memory");
-            std::memcpy(base, in, bytes);
-            asm volatile("" : : : "memory");
-            second = !second;
-          });
-        }}},
-      options.rounds);
+  const auto results = bench::interleaved({{"resident",
+                                            [&] {
+                                              return bench::time_each(swaps / 2,
+                                                                      [&] {
+                                                                        own_a.resume();
+                                                                        own_b.resume();
+                                                                      }) /
+                                                     2;
+                                            }},
+                                           {"copying",
+                                            [&] {
+                                              return bench::time_each(swaps / 2,
+                                                                      [&] {
+                                                                        a.resume();
+                                                                        b.resume();
+                                                                      }) /
+                                                     2;
+                                            }},
+                                           {"floor",
+                                            [&] {
+                                              bool second = false;
+                                              return bench::time_each(swaps, [&] {
+                                                char* const out = base + step + (second ? step : 0);
+                                                char* const in = base + step + (second ? 0 : step);
+                                                std::memcpy(out, base, bytes);
+                                                asm volatile("" : : : "memory");
+                                                std::memcpy(base, in, bytes);
+                                                asm volatile("" : : : "memory");
+                                                second = !second;
+                                              });
+                                            }}},
+                                          options.rounds);
   return {depth, bytes, results[0], results[1], results[2]};
 }
 
-// A loop's coroutines that take turns for ever, in the order of `rank`, and the floor over as many buffers in the same order.
+// A loop's coroutines that take turns for ever, in the order of `rank`, and the floor over as many buffers in the same
+// order.
 struct by_count {
   std::size_t count, bytes;
   bool shuffled;
@@ -103,7 +107,8 @@ struct by_count {
 
 class footprint {
  public:
-  footprint(std::size_t count, std::size_t bytes) : step_((bytes + 15) / 16 * 16), bytes_(count * step_ + (std::size_t{2} << 20)) {
+  footprint(std::size_t count, std::size_t bytes)
+      : step_((bytes + 15) / 16 * 16), bytes_(count * step_ + (std::size_t{2} << 20)) {
     memory_ = ::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory_ == MAP_FAILED) throw std::bad_alloc();
     ::madvise(memory_, bytes_, MADV_HUGEPAGE);
@@ -185,14 +190,15 @@ void write_json(const std::string& path, const std::vector<by_depth>& depths, co
   if (file == nullptr) throw std::system_error(errno, std::generic_category(), path);
   std::fprintf(file, "{\"unit\":\"ns per resume and suspend\",\"by_depth\":[");
   for (std::size_t i = 0; i < depths.size(); ++i)
-    std::fprintf(file, "%s{\"bytes\":%zu,\"resident\":%.2f,\"copying\":%.2f,\"floor\":%.2f,\"ratio\":%.3f}", i == 0 ? "" : ",", depths[i].bytes,
-                 depths[i].resident.middle(), depths[i].copying.middle(), depths[i].floor.middle(),
-                 depths[i].copying.ratio_to(depths[i].floor));
+    std::fprintf(file, "%s{\"bytes\":%zu,\"resident\":%.2f,\"copying\":%.2f,\"floor\":%.2f,\"ratio\":%.3f}",
+                 i == 0 ? "" : ",", depths[i].bytes, depths[i].resident.middle(), depths[i].copying.middle(),
+                 depths[i].floor.middle(), depths[i].copying.ratio_to(depths[i].floor));
   std::fprintf(file, "],\"by_count\":[");
   for (std::size_t i = 0; i < counts.size(); ++i)
-    std::fprintf(file, "%s{\"coroutines\":%zu,\"shuffled\":%s,\"bytes\":%zu,\"copying\":%.2f,\"floor\":%.2f,\"ratio\":%.3f}", i == 0 ? "" : ",",
-                 counts[i].count, counts[i].shuffled ? "true" : "false", counts[i].bytes, counts[i].loop.middle(), counts[i].floor.middle(),
-                 counts[i].loop.ratio_to(counts[i].floor));
+    std::fprintf(file,
+                 "%s{\"coroutines\":%zu,\"shuffled\":%s,\"bytes\":%zu,\"copying\":%.2f,\"floor\":%.2f,\"ratio\":%.3f}",
+                 i == 0 ? "" : ",", counts[i].count, counts[i].shuffled ? "true" : "false", counts[i].bytes,
+                 counts[i].loop.middle(), counts[i].floor.middle(), counts[i].loop.ratio_to(counts[i].floor));
   std::fprintf(file, "]}\n");
   if (std::fclose(file) != 0) throw std::system_error(errno, std::generic_category(), path);
 }
@@ -200,32 +206,37 @@ void write_json(const std::string& path, const std::vector<by_depth>& depths, co
 bool draw(const std::string& path, const std::vector<by_depth>& depths) {
   std::FILE* const gnuplot = ::popen("gnuplot", "w");
   if (gnuplot == nullptr) return false;
-  std::fprintf(gnuplot,
-               "set terminal pngcairo size 900,560 font 'sans,11'\nset output '%s'\nset title 'resume + suspend, two coroutines on one shared "
-               "stack'\nset xlabel 'stack bytes in use at the suspension'\nset ylabel 'nanoseconds'\nset logscale xy\nset format x "
-               "'%%.0f'\nset grid xtics ytics lc rgb '#dddddd'\nset key top left\n$data << EOD\n",
-               path.c_str());
+  std::fprintf(
+      gnuplot,
+      "set terminal pngcairo size 900,560 font 'sans,11'\nset output '%s'\nset title 'resume + suspend, two coroutines on one shared "
+      "stack'\nset xlabel 'stack bytes in use at the suspension'\nset ylabel 'nanoseconds'\nset logscale xy\nset format x "
+      "'%%.0f'\nset grid xtics ytics lc rgb '#dddddd'\nset key top left\n$data << EOD\n",
+      path.c_str());
   for (const by_depth& each : depths)
-    std::fprintf(gnuplot, "%zu %.2f %.2f %.2f\n", each.bytes, each.resident.middle(), each.copying.middle(), each.floor.middle());
-  std::fprintf(gnuplot,
-               "EOD\nplot $data using 1:3 with linespoints lw 2 pt 7 lc rgb '#1b6ca8' title 'copied out and in', $data using 1:4 with "
-               "linespoints lw 2 dt 2 pt 6 lc rgb '#888888' title 'floor: two memcpys', $data using 1:2 with linespoints lw 2 pt 5 lc rgb "
-               "'#2a9d4e' title 'own stacks: nothing copied'\n");
+    std::fprintf(gnuplot, "%zu %.2f %.2f %.2f\n", each.bytes, each.resident.middle(), each.copying.middle(),
+                 each.floor.middle());
+  std::fprintf(
+      gnuplot,
+      "EOD\nplot $data using 1:3 with linespoints lw 2 pt 7 lc rgb '#1b6ca8' title 'copied out and in', $data using 1:4 with "
+      "linespoints lw 2 dt 2 pt 6 lc rgb '#888888' title 'floor: two memcpys', $data using 1:2 with linespoints lw 2 pt 5 lc rgb "
+      "'#2a9d4e' title 'own stacks: nothing copied'\n");
   return ::pclose(gnuplot) == 0;
 }
 
 int measure(const settings& options) {
   bench::pin_to_core(0);
   const std::size_t shallowest = depth_with(0);
-  std::printf("Two coroutines in turn, ns per resume + suspend (the shallowest coroutine uses %zu bytes)\n", shallowest);
+  std::printf("Two coroutines in turn, ns per resume + suspend (the shallowest coroutine uses %zu bytes)\n",
+              shallowest);
   std::vector<by_depth> depths;
   bench::table depth_table({"stack bytes", "not copied", "copied", "floor: two memcpys", "copied / floor"});
   for (const std::size_t depth : options.depths) {
     if (!depths.empty() && depth <= depths.back().bytes) continue;
     depths.push_back(measure_depth(depth, shallowest, options));
     const by_depth& each = depths.back();
-    depth_table.row({std::to_string(each.bytes), bench::number(each.resident.middle()), bench::number(each.copying.middle()),
-                     bench::number(each.floor.middle()), bench::times(each.copying.ratio_to(each.floor))});
+    depth_table.row({std::to_string(each.bytes), bench::number(each.resident.middle()),
+                     bench::number(each.copying.middle()), bench::number(each.floor.middle()),
+                     bench::times(each.copying.ratio_to(each.floor))});
   }
   depth_table.print();
 
@@ -246,13 +257,15 @@ int measure(const settings& options) {
   std::printf("\n");
   for (const by_depth& each : depths)
     if (each.bytes >= 128 && each.bytes <= 1024)
-      bench::goal(("two on one stack, " + std::to_string(each.bytes) + " bytes, to two memcpys").c_str(), each.copying.ratio_to(each.floor), 1.6, "x");
+      bench::goal(("two on one stack, " + std::to_string(each.bytes) + " bytes, to two memcpys").c_str(),
+                  each.copying.ratio_to(each.floor), 1.6, "x");
   for (const by_count& each : counts)
     if (each.shuffled && each.count == 100'000)
       bench::goal("100,000 shuffled, to two memcpys over the same footprint", each.loop.ratio_to(each.floor), 0.8, "x");
   if (!options.json.empty()) write_json(options.json, depths, counts);
   if (!options.plot.empty()) {
-    if (!draw(options.plot, depths)) return std::fprintf(stderr, "stack_copy: no plot: gnuplot did not run (apt-get install gnuplot-nox)\n"), 1;
+    if (!draw(options.plot, depths))
+      return std::fprintf(stderr, "stack_copy: no plot: gnuplot did not run (apt-get install gnuplot-nox)\n"), 1;
     std::printf("\nplot: %s\n", options.plot.c_str());
   }
   return 0;
@@ -265,7 +278,9 @@ int main(int argc, char** argv) {
   bool quick = false;
   CLI::App app{"What copying stacks costs on this machine, beside two memcpys of the same bytes."};
   app.add_flag("--quick", quick, "few rounds and no million: a few seconds, rough figures");
-  app.add_option("--rounds", options.rounds, "measured rounds, interleaved")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--rounds", options.rounds, "measured rounds, interleaved")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
   app.add_option("--depths", options.depths, "stack depths in bytes")->delimiter(',')->check(CLI::Range(16, 900'000));
   app.add_option("--counts", options.counts, "numbers of coroutines")->delimiter(',')->check(CLI::Range(2, 20'000'000));
   app.add_option("--json", options.json, "write the figures to this file");

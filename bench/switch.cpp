@@ -1,4 +1,5 @@
-// What one resume and suspend costs when nothing has to be copied: the bare switch, the library's coroutines, and peers in the same run.
+// What one resume and suspend costs when nothing has to be copied: the bare switch, the library's coroutines, and peers
+// in the same run.
 //
 //   switch [--rounds 9] [--json FILE]
 #include <CLI/CLI.hpp>
@@ -61,7 +62,8 @@ int main(int argc, char** argv) {
 
   std::vector<bench::measured_case> cases;
   bare_context<&stub, &eventer::context::stub::make_context> by_stub;
-  cases.push_back({"bare switch, out-of-line stub", [&] { return bench::time_each(count, [&] { by_stub.resume(); }); }});
+  cases.push_back(
+      {"bare switch, out-of-line stub", [&] { return bench::time_each(count, [&] { by_stub.resume(); }); }});
 #if defined(__x86_64__)
   bare_context<&inlined, &eventer::context::inlined::make_context> by_inline;
   cases.push_back({"bare switch, inline", [&] { return bench::time_each(count, [&] { by_inline.resume(); }); }});
@@ -70,7 +72,8 @@ int main(int argc, char** argv) {
   eventer::coroutine one(stack, [] {
     for (;;) eventer::coroutine::suspend();
   });
-  cases.push_back({"eventer::coroutine, resume + suspend", [&] { return bench::time_each(count, [&] { one.resume(); }); }});
+  cases.push_back(
+      {"eventer::coroutine, resume + suspend", [&] { return bench::time_each(count, [&] { one.resume(); }); }});
   cases.push_back({"event_loop, yield of two coroutines, a turn each", [&] {
                      double result = 0;
                      eventer::run([&result, count] {
@@ -87,24 +90,28 @@ int main(int argc, char** argv) {
                      return result;
                    }});
   const stackless forever = suspend_for_ever();
-  cases.push_back({"C++20 stackless coroutine", [&] { return bench::time_each(count, [&] { forever.handle.resume(); }); }});
+  cases.push_back(
+      {"C++20 stackless coroutine", [&] { return bench::time_each(count, [&] { forever.handle.resume(); }); }});
 #if EVENTER_BENCH_BOOST
   boost::context::fiber fiber([](boost::context::fiber&& caller) {
     for (;;) caller = std::move(caller).resume();
     return std::move(caller);
   });
-  cases.push_back({"boost::context::fiber", [&] { return bench::time_each(count, [&] { fiber = std::move(fiber).resume(); }); }});
+  cases.push_back(
+      {"boost::context::fiber", [&] { return bench::time_each(count, [&] { fiber = std::move(fiber).resume(); }); }});
 #endif
 
   const auto results = bench::interleaved(cases, rounds);
   const bench::measurement& reference = results.back();
   bench::table table({"resume + suspend", "min ns", "median ns", "to " + reference.name});
   for (const auto& each : results)
-    table.row({each.name, bench::number(each.minimum()), bench::number(each.middle()), bench::times(each.ratio_to(reference))});
+    table.row({each.name, bench::number(each.minimum()), bench::number(each.middle()),
+               bench::times(each.ratio_to(reference))});
   table.print();
 #if EVENTER_BENCH_BOOST
   for (const auto& each : results)
-    if (each.name.starts_with("eventer::coroutine")) bench::goal("eventer::coroutine to boost::context::fiber", each.ratio_to(reference), 0.5, "x");
+    if (each.name.starts_with("eventer::coroutine"))
+      bench::goal("eventer::coroutine to boost::context::fiber", each.ratio_to(reference), 0.5, "x");
 #else
   std::printf("  (built without Boost.Context: no comparison with its fiber)\n");
 #endif
@@ -113,8 +120,8 @@ int main(int argc, char** argv) {
   if (file == nullptr) return std::fprintf(stderr, "switch: cannot write %s\n", json.c_str()), 1;
   std::fprintf(file, "{\"unit\":\"ns\",\"cases\":[");
   for (std::size_t i = 0; i < results.size(); ++i)
-    std::fprintf(file, "%s{\"name\":\"%s\",\"min\":%.2f,\"median\":%.2f}", i == 0 ? "" : ",", results[i].name.c_str(), results[i].minimum(),
-                 results[i].middle());
+    std::fprintf(file, "%s{\"name\":\"%s\",\"min\":%.2f,\"median\":%.2f}", i == 0 ? "" : ",", results[i].name.c_str(),
+                 results[i].minimum(), results[i].middle());
   std::fprintf(file, "]}\n");
   return std::fclose(file) == 0 ? 0 : 1;
 }

@@ -1,9 +1,10 @@
-// A crowd of clients for line_server, itself written with eventer: many connections, each a coroutine that talks and then stays.
+// A crowd of clients for line_server, itself written with eventer: many connections, each a coroutine that talks and
+// then stays.
 //
 //   crowd --connect 127.0.0.1:7777 --connections 10000
 //
-// Prints a progress bar and the transcript of the first conversation, then holds every connection until the server ends them. --ready FILE is
-// made when all have talked, for scripts that wait for it.
+// Prints a progress bar and the transcript of the first conversation, then holds every connection until the server ends
+// them. --ready FILE is made when all have talked, for scripts that wait for it.
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -88,7 +89,8 @@ int main(int argc, char** argv) {
     return 1;
   }
   const std::size_t count = possible_connections(wanted);
-  if (count < wanted) std::printf("only %zu connections: the limit of descriptors (ulimit -n) does not allow more\n", count);
+  if (count < wanted)
+    std::printf("only %zu connections: the limit of descriptors (ulimit -n) does not allow more\n", count);
 
   return eventer::run([server = *server, count, ready_file] {
     auto all = std::make_shared<progress>();
@@ -102,8 +104,9 @@ int main(int argc, char** argv) {
     }
     while (all->answered + all->failed < count) eventer::sleep_for(5ms);
     if (all->failed > 0) std::printf("%zu failed, the first with: %s\n", all->failed, all->first_error.c_str());
-    std::printf("The first conversation:\n%sAll %zu connections stay open, each in a parked coroutine on either side.\n",
-                all->first_conversation.c_str(), all->answered);
+    std::printf(
+        "The first conversation:\n%sAll %zu connections stay open, each in a parked coroutine on either side.\n",
+        all->first_conversation.c_str(), all->answered);
     std::fflush(stdout);
     if (!ready_file.empty())
       if (std::FILE* const file = std::fopen(ready_file.c_str(), "w"); file != nullptr) std::fclose(file);

@@ -12,8 +12,7 @@ void serve(eventer::tcp_stream client) {
 int main() {
   return eventer::run([] {
     auto acceptor = eventer::tcp_acceptor::listen("127.0.0.1:7777").value();
-    while (auto client = acceptor.accept())
-      eventer::spawn(serve, std::move(*client));
+    while (auto client = acceptor.accept()) eventer::spawn(serve, std::move(*client));
     return 0;
   });
 }

@@ -1,7 +1,8 @@
 // A line server: each connection is a coroutine on a shared stack that reads with a time limit and answers.
 //
 //   line_server --listen 127.0.0.1:0 --limit 10 --report
-//   nc 127.0.0.1 PORT      "quit" in any case: quitter! and the end; silence for the limit: bye! and the end; else: thanks!
+//   nc 127.0.0.1 PORT      "quit" in any case: quitter! and the end; silence for the limit: bye! and the end; else:
+//   thanks!
 //
 // SIGINT or SIGTERM ends it; with --report it then says what its parked connections cost.
 #include <strings.h>
@@ -66,7 +67,8 @@ int serve_all(const settings& options) {
   raise_descriptor_limit();
   auto acceptor = tcp_acceptor::listen(options.address);
   if (!acceptor) {
-    std::fprintf(stderr, "line_server: cannot listen on %s: %s\n", options.address.c_str(), acceptor.error().message().c_str());
+    std::fprintf(stderr, "line_server: cannot listen on %s: %s\n", options.address.c_str(),
+                 acceptor.error().message().c_str());
     return 1;
   }
   eventer::event_loop loop({.shared_stacks = options.shared_stacks, .fault_reports = true});
@@ -76,12 +78,15 @@ int serve_all(const settings& options) {
   std::printf("listening on %s\n", acceptor->local().to_string().c_str());
   std::fflush(stdout);
 
-  const auto limit = std::chrono::duration_cast<eventer::duration>(std::chrono::duration<double>(options.limit_seconds));
+  const auto limit =
+      std::chrono::duration_cast<eventer::duration>(std::chrono::duration<double>(options.limit_seconds));
   const std::size_t before = resident_bytes();
-  // The acceptor stays here: a coroutine of this loop must not point into a native frame that may be gone, but this one outlives the loop.
+  // The acceptor stays here: a coroutine of this loop must not point into a native frame that may be gone, but this one
+  // outlives the loop.
   loop.spawn({.name = "accept"}, [&acceptor = *acceptor, &options, limit] {
     while (auto client = acceptor.accept()) {
-      if (options.max_connections != 0 && eventer::event_loop::current().stats().coroutines > options.max_connections) continue;
+      if (options.max_connections != 0 && eventer::event_loop::current().stats().coroutines > options.max_connections)
+        continue;
       eventer::spawn({.name = "serve"}, serve, std::move(*client), limit);
     }
   });
@@ -93,9 +98,10 @@ int serve_all(const settings& options) {
     const std::size_t connections = loop.stats().coroutines - 1;
     const std::size_t now = resident_bytes();
     std::cout << loop.stacks();
-    std::printf("resident memory: %.1f MB before the first connection, %.1f MB with %zu", static_cast<double>(before) / 1e6,
-                static_cast<double>(now) / 1e6, connections);
-    if (connections > 0) std::printf(": %.0f bytes each", static_cast<double>(now - before) / static_cast<double>(connections));
+    std::printf("resident memory: %.1f MB before the first connection, %.1f MB with %zu",
+                static_cast<double>(before) / 1e6, static_cast<double>(now) / 1e6, connections);
+    if (connections > 0)
+      std::printf(": %.0f bytes each", static_cast<double>(now - before) / static_cast<double>(connections));
     std::printf("\n");
   }
   return 0;
@@ -106,11 +112,13 @@ int serve_all(const settings& options) {
 int main(int argc, char** argv) {
   settings options;
   CLI::App app{"Answers lines, each connection in a coroutine on a shared stack."};
-  app.add_option("-l,--listen", options.address, "address and port; port 0 lets the kernel choose")->capture_default_str();
+  app.add_option("-l,--listen", options.address, "address and port; port 0 lets the kernel choose")
+      ->capture_default_str();
   app.add_option("-t,--limit", options.limit_seconds, "seconds a connection may be silent")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  app.add_option("-m,--max-connections", options.max_connections, "more are closed at once; 0: no limit")->capture_default_str();
+  app.add_option("-m,--max-connections", options.max_connections, "more are closed at once; 0: no limit")
+      ->capture_default_str();
   app.add_option("-k,--shared-stacks", options.shared_stacks, "stacks that the connections share")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();

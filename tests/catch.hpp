@@ -10,10 +10,10 @@
 #include <cstdio>
 
 // Ends a test case that cannot run here. scripts/test counts the line as a skip, not as a pass.
-#define EVENTER_SKIP(reason)                                                                   \
-  do {                                                                                         \
+#define EVENTER_SKIP(reason)                                                                      \
+  do {                                                                                            \
     std::printf("SKIP %s: %s\n", Catch::getResultCapture().getCurrentTestName().c_str(), reason); \
-    std::fflush(stdout);                                                                       \
-    SUCCEED(reason);                                                                           \
-    return;                                                                                    \
+    std::fflush(stdout);                                                                          \
+    SUCCEED(reason);                                                                              \
+    return;                                                                                       \
   } while (false)

@@ -36,7 +36,8 @@ child_result run_in_child(F&& function) {
   ::close(pipe_ends[1]);
   child_result result;
   char part[4096];
-  for (ssize_t got; (got = ::read(pipe_ends[0], part, sizeof part)) > 0;) result.output.append(part, static_cast<std::size_t>(got));
+  for (ssize_t got; (got = ::read(pipe_ends[0], part, sizeof part)) > 0;)
+    result.output.append(part, static_cast<std::size_t>(got));
   ::close(pipe_ends[0]);
   int status = 0;
   ::waitpid(child, &status, 0);

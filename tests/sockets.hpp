@@ -76,6 +76,4 @@ inline void echo(eventer::tcp_stream peer) {
 }
 
 // Returns after the loop has asked the kernel for events at least once.
-inline void next_turn() {
-  eventer::sleep_for(eventer::duration::zero());
-}
+inline void next_turn() { eventer::sleep_for(eventer::duration::zero()); }

@@ -1,4 +1,5 @@
-// Everything of layers 0-5: coroutines on shared stacks, the event loop and the network. Needs libc, pthreads and the C++ library alone.
+// Everything of layers 0-5: coroutines on shared stacks, the event loop and the network. Needs libc, pthreads and the
+// C++ library alone.
 #pragma once
 
 #include "eventer/base/config.hpp"

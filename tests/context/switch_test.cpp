@@ -29,7 +29,9 @@ struct stub_form {
 #if defined(__x86_64__)
 struct inline_form {
   static constexpr const char* name = "inline";
-  EVENTER_ALWAYS_INLINE static void switch_context(void** save, void* to) { context::inlined::switch_context(save, to); }
+  EVENTER_ALWAYS_INLINE static void switch_context(void** save, void* to) {
+    context::inlined::switch_context(save, to);
+  }
   static void* make_context(void* top, void* (*function)(void*), void* argument) {
     return context::inlined::make_context(top, function, argument);
   }
@@ -43,7 +45,8 @@ struct inline_form {
 template <class Form>
 struct basic_fiber {
   using fiber = basic_fiber;
-  explicit basic_fiber(void (*body)(basic_fiber&)) : function(body), sp(Form::make_context(stack.top(), &enter, this)) {}
+  explicit basic_fiber(void (*body)(basic_fiber&))
+      : function(body), sp(Form::make_context(stack.top(), &enter, this)) {}
   void resume() { Form::switch_context(&caller, sp); }
   void suspend() { Form::switch_context(&sp, caller); }
   static void* enter(void* self) {
@@ -62,7 +65,8 @@ struct basic_fiber {
 
 }  // namespace
 
-#if !EVENTER_ASAN && !EVENTER_TSAN  // they would have to be told of each switch here; the layers above do, and are tested so
+#if !EVENTER_ASAN && \
+    !EVENTER_TSAN  // they would have to be told of each switch here; the layers above do, and are tested so
 
 TEMPLATE_TEST_CASE("a context is entered with its argument and can be left and resumed", "", EVERY_FORM) {
   using fiber = basic_fiber<TestType>;
@@ -202,7 +206,8 @@ volatile sig_atomic_t signals_seen = 0;
 
 TEMPLATE_TEST_CASE("a signal may arrive at any instruction of a switch", "", EVERY_FORM) {
   using fiber = basic_fiber<TestType>;
-  struct sigaction action {}, old_action {};
+  struct sigaction action {
+  }, old_action{};
   action.sa_handler = [](int) { signals_seen = signals_seen + 1; };
   action.sa_flags = SA_RESTART;
   ::sigaction(SIGALRM, &action, &old_action);

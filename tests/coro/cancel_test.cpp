@@ -233,7 +233,9 @@ TEST_CASE("a function that throws while its loop is being destroyed ends in a li
     loop.post([] {
       (void)eventer::spawn([] {
         struct posts_at_end {
-          ~posts_at_end() { eventer::event_loop::current().post([] { throw std::runtime_error("too late"); }); }
+          ~posts_at_end() {
+            eventer::event_loop::current().post([] { throw std::runtime_error("too late"); });
+          }
         } local;
         eventer::sleep_for(1h);
       });

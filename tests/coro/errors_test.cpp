@@ -25,7 +25,8 @@ TEST_CASE("a stack overflow ends in a message with the coroutine's name") {
 #else
   for (const auto kind : {eventer::stack_kind::shared, eventer::stack_kind::own}) {
     const auto result = run_in_child([kind] {
-      eventer::run([kind] { eventer::spawn({.name = "deep diver", .stack = kind}, [] { return overflow(0); }).join(); });
+      eventer::run(
+          [kind] { eventer::spawn({.name = "deep diver", .stack = kind}, [] { return overflow(0); }).join(); });
     });
     CHECK((result.signal == SIGSEGV || result.signal == SIGBUS));
     CHECK(contains(result.output, "stack overflow in coroutine \"deep diver\""));

@@ -53,7 +53,7 @@ TEST_CASE("every closure is destroyed exactly once, on every path") {
   eventer::run([token] {
     auto joined = eventer::spawn([token] {});
     joined.join();
-    CHECK(token.use_count() == 2);  // the test's, and the one in this closure
+    CHECK(token.use_count() == 2);     // the test's, and the one in this closure
     (void)eventer::spawn([token] {});  // detached
     (void)eventer::spawn([token] {
       std::array<char, 200> large{};

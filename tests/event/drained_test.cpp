@@ -16,9 +16,7 @@ using call = faults::call;
 namespace {
 
 // Makes the stream known to its loop, as a first read that has to wait does.
-void register_by_waiting(eventer::stream& which) {
-  CHECK(read_text(which, 1ms) == timed_out_text);
-}
+void register_by_waiting(eventer::stream& which) { CHECK(read_text(which, 1ms) == timed_out_text); }
 
 struct terminal {
   eventer::unique_fd master;
@@ -38,9 +36,7 @@ terminal open_terminal() {
 TEST_CASE("data and the end in one edge: the end is seen") {
   eventer::run([] {
     auto peer = connected_to_plain_peer();
-    SECTION("on a stream that has waited before") {
-      register_by_waiting(peer.server);
-    }
+    SECTION("on a stream that has waited before") { register_by_waiting(peer.server); }
     SECTION("on a fresh one") {}
     plain_send(peer.client, "x");
     peer.client.reset();

@@ -13,9 +13,7 @@ using call = faults::call;
 
 namespace {
 
-eventer::loop_stats stats() {
-  return eventer::event_loop::current().stats();
-}
+eventer::loop_stats stats() { return eventer::event_loop::current().stats(); }
 
 // A connection whose server end was closed here while a duplicate lives on, so that the kernel goes on reporting it.
 struct haunted {

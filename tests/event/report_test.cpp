@@ -11,9 +11,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-void named_function() {
-  eventer::sleep_for(1h);
-}
+void named_function() { eventer::sleep_for(1h); }
 
 const eventer::stack_report::row* find(const eventer::stack_report& report, const std::string& name) {
   for (const auto& row : report.rows)

@@ -16,9 +16,7 @@ using call = faults::call;
 
 namespace {
 
-std::shared_ptr<tcp_stream> shared(tcp_stream stream) {
-  return std::make_shared<tcp_stream>(std::move(stream));
-}
+std::shared_ptr<tcp_stream> shared(tcp_stream stream) { return std::make_shared<tcp_stream>(std::move(stream)); }
 
 // Writes until the kernel takes no more.
 void fill(eventer::stream& to) {
@@ -188,9 +186,7 @@ TEST_CASE("what outlives its loop answers closed at once, everywhere") {
     char text[8];
     CHECK(::recv(released.get(), text, sizeof text, 0) == 7);
   }
-  SECTION("or simply closed") {
-    acceptor.close();
-  }
+  SECTION("or simply closed") { acceptor.close(); }
 }
 
 TEST_CASE("waiting for what the kernel refuses to watch answers its error, and leaves the stream usable") {

@@ -66,12 +66,8 @@ TEST_CASE("accept ends at its time limit, and the next one works") {
     auto client = eventer::tcp_stream::connect(acceptor.local()).value();
     CHECK(acceptor.accept(2s).has_value());
   };
-  SECTION("on a plain thread") {
-    check();
-  }
-  SECTION("in a coroutine") {
-    eventer::run(check);
-  }
+  SECTION("on a plain thread") { check(); }
+  SECTION("in a coroutine") { eventer::run(check); }
 }
 
 TEST_CASE("close wakes an accept with closed, and a second accept at a time gets busy") {

@@ -13,9 +13,7 @@ using call = faults::call;
 
 namespace {
 
-eventer::endpoint nobody_listens() {
-  return tcp_acceptor::listen("127.0.0.1:0").value().local();
-}
+eventer::endpoint nobody_listens() { return tcp_acceptor::listen("127.0.0.1:0").value().local(); }
 
 // A listener whose queue is full: the kernel drops further handshakes, so that connecting takes for ever.
 class full_listener {
@@ -37,12 +35,8 @@ class full_listener {
 
 template <class F>
 void in_both_worlds(F&& function) {
-  SECTION("on a plain thread") {
-    function();
-  }
-  SECTION("in a coroutine") {
-    eventer::run(function);
-  }
+  SECTION("on a plain thread") { function(); }
+  SECTION("in a coroutine") { eventer::run(function); }
 }
 
 }  // namespace

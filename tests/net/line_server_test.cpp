@@ -120,9 +120,7 @@ TEST_CASE("line_server says bye to who is silent for the limit, and to nobody el
 TEST_CASE("line_server survives every kind of client") {
   REQUIRE_SERVER();
   running_server server({"--limit", "5"});
-  SECTION("one that connects and goes") {
-    server.connect();
-  }
+  SECTION("one that connects and goes") { server.connect(); }
   SECTION("one that half-closes after its line, as printf | nc does") {
     auto client = server.connect();
     CHECK(client.write_all("hello\n").has_value());

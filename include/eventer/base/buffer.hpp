@@ -1,5 +1,5 @@
-// buffer and const_buffer: (pointer, size) views of bytes, made from arrays, vectors, strings, spans and string literals' views.
-// They own nothing: what they view must live until the call that they are given to returns.
+// buffer and const_buffer: (pointer, size) views of bytes, made from arrays, vectors, strings, spans and string
+// literals' views. They own nothing: what they view must live until the call that they are given to returns.
 #pragma once
 
 #include <concepts>
@@ -12,16 +12,26 @@
 
 namespace eventer::inline EVENTER_ABI {
 
+class buffer;
+class const_buffer;
+
 namespace detail {
 
 template <class C>
-concept byte_range = requires(C& range) {
-  { std::data(range) };
-  { std::size(range) } -> std::convertible_to<std::size_t>;
-} && std::is_trivially_copyable_v<std::remove_cvref_t<decltype(*std::data(std::declval<C&>()))>>;
+using element_of = std::remove_reference_t<decltype(*std::data(std::declval<C&>()))>;
 
 template <class C>
-concept writable_byte_range = byte_range<C> && !std::is_const_v<std::remove_reference_t<decltype(*std::data(std::declval<C&>()))>>;
+concept byte_range = std::is_trivially_copyable_v<element_of<C>> &&
+    std::convertible_to<decltype(std::size(std::declval<C&>())), std::size_t>;
+
+template <class C>
+concept source_of_buffer =
+    byte_range<C> && !std::is_const_v<element_of<C>> && !std::same_as<std::remove_cvref_t<C>, buffer>;
+
+// Text goes through std::string_view, so that the NUL behind a literal is not taken for a byte of it.
+template <class C>
+concept source_of_const_buffer =
+    byte_range<C> && !std::same_as<C, const_buffer> && !std::same_as<C, buffer> && !std::convertible_to<C, const char*>;
 
 }  // namespace detail
 
@@ -30,8 +40,7 @@ class buffer {
  public:
   constexpr buffer() noexcept = default;
   buffer(void* data, std::size_t size) noexcept : data_(static_cast<char*>(data)), size_(size) {}
-  template <detail::writable_byte_range C>
-    requires(!std::same_as<std::remove_cvref_t<C>, buffer>)
+  template <detail::source_of_buffer C>
   buffer(C&& range) noexcept : buffer(std::data(range), std::size(range) * sizeof(*std::data(range))) {}
 
   char* data() const noexcept { return data_; }
@@ -43,17 +52,16 @@ class buffer {
   std::size_t size_ = 0;
 };
 
-// Bytes to write. A string literal converts through std::string_view, so its terminating NUL is not sent.
+// Bytes to write. The NUL that ends a string literal is not one of them.
 class const_buffer {
  public:
   constexpr const_buffer() noexcept = default;
   const_buffer(const void* data, std::size_t size) noexcept : data_(static_cast<const char*>(data)), size_(size) {}
   const_buffer(const buffer& other) noexcept : const_buffer(other.data(), other.size()) {}
   const_buffer(const char* text) noexcept : const_buffer(std::string_view(text)) {}
-  template <detail::byte_range C>
-    requires(!std::same_as<std::remove_cvref_t<C>, const_buffer> && !std::same_as<std::remove_cvref_t<C>, buffer> &&
-             !std::convertible_to<C, const char*>)
-  const_buffer(const C& range) noexcept : const_buffer(std::data(range), std::size(range) * sizeof(*std::data(range))) {}
+  template <detail::source_of_const_buffer C>
+  const_buffer(const C& range) noexcept
+      : const_buffer(std::data(range), std::size(range) * sizeof(*std::data(range))) {}
 
   const char* data() const noexcept { return data_; }
   std::size_t size() const noexcept { return size_; }

@@ -1,8 +1,9 @@
 // chunk_source: 64 KiB chunks at 64 KiB boundaries, the raw memory of every slab of the library; one thread, no locks.
 //
-// A block's chunk is found by masking its address. Chunks come from mapped arenas; beyond 16 MiB these ask for huge pages (a million parked
-// coroutines touch memory at random: that saves their TLB misses; with less, the unused rest of a huge page would be a large part
-// of all). Of the chunks that are given back a few are kept; the pages of the rest return to the kernel at once.
+// A block's chunk is found by masking its address. Chunks come from mapped arenas; beyond 16 MiB these ask for huge
+// pages (a million parked coroutines touch memory at random: that saves their TLB misses; with less, the unused rest of
+// a huge page would be a large part of all). Of the chunks that are given back a few are kept; the pages of the rest
+// return to the kernel at once.
 #pragma once
 
 #include <cstddef>

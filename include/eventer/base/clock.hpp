@@ -1,4 +1,5 @@
-// Time: every time limit of the library is a duration or a time_point of this steady clock; the wall clock is never looked at.
+// Time: every time limit of the library is a duration or a time_point of this steady clock; the wall clock is never
+// looked at.
 #pragma once
 
 #include <chrono>

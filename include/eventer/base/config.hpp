@@ -1,8 +1,8 @@
 // Version, platform and build-setting macros. Everything else includes this; it includes nothing of ours.
 //
-// All names live in `eventer::EVENTER_ABI`, an inline namespace whose name spells out every setting that changes a layout
-// or generated code. Two units built differently then use two libraries side by side instead of one broken one. NDEBUG is
-// not among them: no layout may depend on it.
+// All names live in `eventer::EVENTER_ABI`, an inline namespace whose name spells out every setting that changes a
+// layout or generated code. Two units built differently then use two libraries side by side instead of one broken one.
+// NDEBUG is not among them: no layout may depend on it.
 #pragma once
 
 #define EVENTER_VERSION_MAJOR 0
@@ -60,8 +60,9 @@
 #define EVENTER_SAVE_FP_CONTROL 0
 #endif
 
-// The inline form of the switch, half the cost of the out-of-line stub, is used where the compiler can be told every register that it
-// changes: x86-64 without register files newer than AVX-512. Define it to 0 to use the stub everywhere.
+// The inline form of the switch, half the cost of the out-of-line stub, is used where the compiler can be told every
+// register that it changes: x86-64 without register files newer than AVX-512. Define it to 0 to use the stub
+// everywhere.
 #if !defined(EVENTER_INLINE_SWITCH)
 #if defined(__x86_64__) && !EVENTER_ASAN && !EVENTER_TSAN && !defined(__APX_F__) && !defined(__AMX_TILE__)
 #define EVENTER_INLINE_SWITCH 1

@@ -1,7 +1,7 @@
 // Log lines: rare, one at a time, to a sink that the program may replace; by default to standard error.
 //
-// EVENTER_LOG=error|warning|info|debug in the environment sets the level at first use; debug prints each resume of a coroutine with
-// the bytes of its stack. Below the level a line costs one comparison.
+// EVENTER_LOG=error|warning|info|debug in the environment sets the level at first use; debug prints each resume of a
+// coroutine with the bytes of its stack. Below the level a line costs one comparison.
 #pragma once
 
 #include <atomic>
@@ -32,8 +32,11 @@ inline log_level log_level_from_environment() noexcept {
   constexpr struct {
     const char* name;
     log_level level;
-  } levels[] = {{"none", log_level::none}, {"error", log_level::error}, {"warning", log_level::warning},
-                {"info", log_level::info}, {"debug", log_level::debug}};
+  } levels[] = {{"none", log_level::none},
+                {"error", log_level::error},
+                {"warning", log_level::warning},
+                {"info", log_level::info},
+                {"debug", log_level::debug}};
   for (const auto& [name, level] : levels)
     if (std::strcmp(text, name) == 0) return level;
   std::fprintf(stderr, "eventer: EVENTER_LOG=%s is no level: none, error, warning, info or debug\n", text);

@@ -1,7 +1,9 @@
-// io_result<T>: what a call that talks to the outside world answers, a value or a std::error_code; and the library's own codes.
+// io_result<T>: what a call that talks to the outside world answers, a value or a std::error_code; and the library's
+// own codes.
 //
-// It is shaped like std::expected<T, std::error_code>, which the supported compilers lack (and stays our own type in C++23).
-// Comparing an error with an `errc` goes by the category's name, so that it holds across shared libraries that each have a copy.
+// It is shaped like std::expected<T, std::error_code>, which the supported compilers lack (and stays our own type in
+// C++23). Comparing an error with an `errc` goes by the category's name, so that it holds across shared libraries that
+// each have a copy.
 #pragma once
 
 #include <cstdio>
@@ -21,14 +23,15 @@ namespace eventer::inline EVENTER_ABI {
 
 // The library's own errors. What the kernel answers keeps its errno value in std::system_category().
 enum class errc {
-  end_of_stream = 1,  // the peer has closed its side and every byte was read; an error so that `while (auto n = read_some(...))` ends
-  busy,               // someone else already waits here: a second reader, a second writer, a stream that belongs to another loop
-  closed,             // the object was closed here, perhaps while we waited
-  would_not_fit,      // the limit or the buffer that was given is too small
-  timed_out,          // equals std::errc::timed_out
-  canceled,           // equals std::errc::operation_canceled
-  bad_address,        // text that is no endpoint
-  exception,          // a coroutine ended with an exception that carries no error code; join() rethrows it
+  end_of_stream = 1,  // the peer has closed its side and every byte was read; an error so that `while (auto n =
+                      // read_some(...))` ends
+  busy,    // someone else already waits here: a second reader, a second writer, a stream that belongs to another loop
+  closed,  // the object was closed here, perhaps while we waited
+  would_not_fit,  // the limit or the buffer that was given is too small
+  timed_out,      // equals std::errc::timed_out
+  canceled,       // equals std::errc::operation_canceled
+  bad_address,    // text that is no endpoint
+  exception,      // a coroutine ended with an exception that carries no error code; join() rethrows it
 };
 
 class EVENTER_API error_category final : public std::error_category {
@@ -37,13 +40,20 @@ class EVENTER_API error_category final : public std::error_category {
 
   std::string message(int code) const override {
     switch (static_cast<errc>(code)) {
-      case errc::end_of_stream: return "end of stream: the peer has closed its side";
-      case errc::busy: return "busy: another coroutine already waits for this, or the stream belongs to another loop";
-      case errc::closed: return "closed on this side";
-      case errc::would_not_fit: return "does not fit into the limit or the buffer given";
-      case errc::timed_out: return "timed out";
-      case errc::canceled: return "operation canceled";
-      case errc::exception: return "the coroutine ended with an exception; join() rethrows it";
+      case errc::end_of_stream:
+        return "end of stream: the peer has closed its side";
+      case errc::busy:
+        return "busy: another coroutine already waits for this, or the stream belongs to another loop";
+      case errc::closed:
+        return "closed on this side";
+      case errc::would_not_fit:
+        return "does not fit into the limit or the buffer given";
+      case errc::timed_out:
+        return "timed out";
+      case errc::canceled:
+        return "operation canceled";
+      case errc::exception:
+        return "the coroutine ended with an exception; join() rethrows it";
       case errc::bad_address:
         return "not an address: write 127.0.0.1:80, [::1]:80 or unix:/path (port 0 lets the kernel choose)";
     }
@@ -52,15 +62,20 @@ class EVENTER_API error_category final : public std::error_category {
 
   std::error_condition default_error_condition(int code) const noexcept override {
     switch (static_cast<errc>(code)) {
-      case errc::timed_out: return std::errc::timed_out;
-      case errc::canceled: return std::errc::operation_canceled;
-      case errc::bad_address: return std::errc::invalid_argument;
-      default: return {code, *this};
+      case errc::timed_out:
+        return std::errc::timed_out;
+      case errc::canceled:
+        return std::errc::operation_canceled;
+      case errc::bad_address:
+        return std::errc::invalid_argument;
+      default:
+        return {code, *this};
     }
   }
 };
 
-// Made at first use and never destroyed: a header must not bring static constructors or destructors into its users' units.
+// Made at first use and never destroyed: a header must not bring static constructors or destructors into its users'
+// units.
 EVENTER_API inline const std::error_category& eventer_category() noexcept {
   static const error_category& instance = *new error_category;
   return instance;

@@ -1,4 +1,5 @@
-// ring_buffer<T>: a growing first-in first-out queue of small trivial values in one array, so that a reader can look ahead.
+// ring_buffer<T>: a growing first-in first-out queue of small trivial values in one array, so that a reader can look
+// ahead.
 //
 // The ready queue rests on it: looking 24 entries ahead is what makes prefetching possible. It never shrinks by itself.
 #pragma once

@@ -1,7 +1,9 @@
-// split_slab<Hot, Cold>: fixed-size blocks in two parts, one aligned cache line that a hot path touches and the rest beside it.
+// split_slab<Hot, Cold>: fixed-size blocks in two parts, one aligned cache line that a hot path touches and the rest
+// beside it.
 //
-// In each 64 KiB chunk stand all hot lines, then all cold parts: a pair costs sizeof(Hot) + sizeof(Cold), without padding the pair to
-// a whole number of lines (a block that straddles lines costs 10-20 ns when it is cold). One thread; nothing is constructed here.
+// In each 64 KiB chunk stand all hot lines, then all cold parts: a pair costs sizeof(Hot) + sizeof(Cold), without
+// padding the pair to a whole number of lines (a block that straddles lines costs 10-20 ns when it is cold). One
+// thread; nothing is constructed here.
 #pragma once
 
 #include <cstddef>
@@ -17,7 +19,7 @@ template <class Hot, class Cold>
 class split_slab {
   struct chunk {
     void* owner;
-    Hot* free;  // through the first word of each free hot part
+    Hot* free;               // through the first word of each free hot part
     chunk *next, *previous;  // among those with room
     std::uint32_t live, carved;
     std::size_t place;  // in `all_`
@@ -26,7 +28,8 @@ class split_slab {
   static_assert(sizeof(chunk) <= header_bytes && alignof(Hot) <= 64 && sizeof(Hot) >= sizeof(void*));
 
  public:
-  static constexpr std::size_t blocks_per_chunk = (chunk_source::chunk_bytes - header_bytes) / (sizeof(Hot) + sizeof(Cold));
+  static constexpr std::size_t blocks_per_chunk =
+      (chunk_source::chunk_bytes - header_bytes) / (sizeof(Hot) + sizeof(Cold));
 
   // `owner` is what owner_of answers for each block.
   split_slab(chunk_source& source, void* owner) noexcept : source_(source), owner_(owner) {}
@@ -71,7 +74,8 @@ class split_slab {
   }
   static void* owner_of(const Hot* block) noexcept { return chunk_of(block).owner; }
 
-  // Visits every block that was ever handed out from a chunk still in use: whoever visits must know a released one when it sees it.
+  // Visits every block that was ever handed out from a chunk still in use: whoever visits must know a released one when
+  // it sees it.
   template <class Visitor>
   void for_each(Visitor&& visit) {
     for (std::size_t i = 0; i < all_.size(); ++i)
@@ -80,7 +84,9 @@ class split_slab {
 
  private:
   static chunk& chunk_of(const void* block) noexcept { return *static_cast<chunk*>(chunk_source::chunk_of(block)); }
-  static Hot* hot_of(chunk* here) noexcept { return reinterpret_cast<Hot*>(reinterpret_cast<char*>(here) + header_bytes); }
+  static Hot* hot_of(chunk* here) noexcept {
+    return reinterpret_cast<Hot*>(reinterpret_cast<char*>(here) + header_bytes);
+  }
   static Cold* cold_start(chunk* here) noexcept { return reinterpret_cast<Cold*>(hot_of(here) + blocks_per_chunk); }
   static Hot*& next_of(Hot* block) noexcept { return *reinterpret_cast<Hot**>(block); }
 

@@ -27,8 +27,9 @@ inline std::string name_of_address(const void* address) {
   if (info.dli_fname != nullptr) {
     const std::string_view file = info.dli_fname;
     const std::size_t slash = file.rfind('/');
-    std::snprintf(text, sizeof text, "%.255s+0x%zx", info.dli_fname + (slash == std::string_view::npos ? 0 : slash + 1),
-                  static_cast<std::size_t>(static_cast<const char*>(address) - static_cast<const char*>(info.dli_fbase)));
+    std::snprintf(
+        text, sizeof text, "%.255s+0x%zx", info.dli_fname + (slash == std::string_view::npos ? 0 : slash + 1),
+        static_cast<std::size_t>(static_cast<const char*>(address) - static_cast<const char*>(info.dli_fbase)));
   } else {
     std::snprintf(text, sizeof text, "%p", address);
   }

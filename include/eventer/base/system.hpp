@@ -1,7 +1,7 @@
 // The one place where layers 0-5 make system calls. Each call retries EINTR where the kernel says it may be retried.
 //
-// A test can put a function into `system::fault_hook` that makes a chosen call fail with a chosen errno, or that counts calls. The
-// hook is one thread-local pointer; looking at it costs less than a nanosecond beside a system call.
+// A test can put a function into `system::fault_hook` that makes a chosen call fail with a chosen errno, or that counts
+// calls. The hook is one thread-local pointer; looking at it costs less than a nanosecond beside a system call.
 #pragma once
 
 #include <fcntl.h>
@@ -24,10 +24,12 @@
 
 namespace eventer::inline EVENTER_ABI::system {
 
+// clang-format off
 enum class call {
   accept4, bind, close, connect, epoll_create1, epoll_ctl, epoll_wait, eventfd, fcntl, getsockopt, listen, madvise, mmap,
   mprotect, munmap, poll, read, recv, send, setsockopt, shutdown, socket, write,
 };
+// clang-format on
 
 // Answers 0 to let the call happen, or the errno with which it is to fail instead.
 using fault_function = int (*)(call);

@@ -1,6 +1,8 @@
-// timer_heap: deadlines in a four-ary heap; arm, cancel and take the earliest in O(log n), 16 bytes a timer, no allocation each.
+// timer_heap: deadlines in a four-ary heap; arm, cancel and take the earliest in O(log n), 16 bytes a timer, no
+// allocation each.
 //
-// Each timer owner holds a timer_node with its place in the heap, so that a cancelled timer is gone at once and cannot pile up.
+// Each timer owner holds a timer_node with its place in the heap, so that a cancelled timer is gone at once and cannot
+// pile up.
 #pragma once
 
 #include <cstddef>

@@ -1,7 +1,8 @@
-// exception_state: the C++ runtime's two words per thread about exceptions in flight and caught, which belong to the coroutine.
+// exception_state: the C++ runtime's two words per thread about exceptions in flight and caught, which belong to the
+// coroutine.
 //
-// Without taking them along, an await inside a catch block mixes up the exceptions of two coroutines. They are zero nearly always, so a
-// switch only looks; what is there is kept on the stack of whoever leaves.
+// Without taking them along, an await inside a catch block mixes up the exceptions of two coroutines. They are zero
+// nearly always, so a switch only looks; what is there is kept on the stack of whoever leaves.
 #pragma once
 
 #include <cxxabi.h>

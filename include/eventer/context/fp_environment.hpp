@@ -1,4 +1,5 @@
-// fp_environment: the floating-point control bits (rounding, exception masks, flush to zero), which by default stay with the thread.
+// fp_environment: the floating-point control bits (rounding, exception masks, flush to zero), which by default stay
+// with the thread.
 #pragma once
 
 #include <cstdint>

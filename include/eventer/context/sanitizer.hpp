@@ -1,7 +1,8 @@
-// What AddressSanitizer, ThreadSanitizer, LeakSanitizer and valgrind must be told about stacks that are not the thread's own.
-// Without them every function here is empty.
+// What AddressSanitizer, ThreadSanitizer, LeakSanitizer and valgrind must be told about stacks that are not the
+// thread's own. Without them every function here is empty.
 //
-// Under ASan and TSan coroutines have private stacks unless EVENTER_SANITIZE_SHARED=1 is set; then a stack's shadow moves with its bytes.
+// Under ASan and TSan coroutines have private stacks unless EVENTER_SANITIZE_SHARED=1 is set; then a stack's shadow
+// moves with its bytes.
 #pragma once
 
 #include <cstddef>
@@ -49,7 +50,9 @@ EVENTER_ALWAYS_INLINE void after_switch(void* fake_stack_save, const void** old_
 }
 inline void unpoison_memory(const void* memory, std::size_t bytes) { __asan_unpoison_memory_region(memory, bytes); }
 inline void register_root_region(const void* memory, std::size_t bytes) { __lsan_register_root_region(memory, bytes); }
-inline void unregister_root_region(const void* memory, std::size_t bytes) { __lsan_unregister_root_region(memory, bytes); }
+inline void unregister_root_region(const void* memory, std::size_t bytes) {
+  __lsan_unregister_root_region(memory, bytes);
+}
 
 // One shadow byte describes eight.
 constexpr std::size_t shadow_bytes(std::size_t bytes) noexcept { return bytes / 8; }
@@ -58,11 +61,13 @@ inline unsigned char* shadow_of(const void* memory) {
   __asan_get_shadow_mapping(&scale, &offset);
   return reinterpret_cast<unsigned char*>((reinterpret_cast<std::size_t>(memory) >> scale) + offset);
 }
-__attribute__((no_sanitize("address"))) inline void copy_shadow_out(const void* memory, std::size_t bytes, unsigned char* to) {
+__attribute__((no_sanitize("address"))) inline void copy_shadow_out(const void* memory, std::size_t bytes,
+                                                                    unsigned char* to) {
   const volatile unsigned char* const from = shadow_of(memory);
   for (std::size_t i = 0; i < shadow_bytes(bytes); ++i) to[i] = from[i];
 }
-__attribute__((no_sanitize("address"))) inline void copy_shadow_in(const void* memory, std::size_t bytes, const unsigned char* from) {
+__attribute__((no_sanitize("address"))) inline void copy_shadow_in(const void* memory, std::size_t bytes,
+                                                                   const unsigned char* from) {
   volatile unsigned char* const to = shadow_of(memory);
   for (std::size_t i = 0; i < shadow_bytes(bytes); ++i) to[i] = from[i];
 }
@@ -82,7 +87,9 @@ EVENTER_ALWAYS_INLINE void switch_fiber(void* fiber) { __tsan_switch_to_fiber(fi
 #endif
 
 #if EVENTER_VALGRIND
-inline unsigned valgrind_register_stack(const void* low, const void* high) { return VALGRIND_STACK_REGISTER(low, high); }
+inline unsigned valgrind_register_stack(const void* low, const void* high) {
+  return VALGRIND_STACK_REGISTER(low, high);
+}
 inline void valgrind_deregister_stack(unsigned id) { VALGRIND_STACK_DEREGISTER(id); }
 inline bool running_on_valgrind() { return RUNNING_ON_VALGRIND != 0; }
 #else

@@ -1,7 +1,8 @@
-// Shadow stacks (x86 CET, AArch64 GCS): a header cannot opt out of the -fcf-protection marking of its user's unit, so it looks.
+// Shadow stacks (x86 CET, AArch64 GCS): a header cannot opt out of the -fcf-protection marking of its user's unit, so
+// it looks.
 //
-// A thread that runs with one cannot switch stacks with this library yet: a loop refuses to be made, with the remedy in the message,
-// instead of crashing at its first switch.
+// A thread that runs with one cannot switch stacks with this library yet: a loop refuses to be made, with the remedy in
+// the message, instead of crashing at its first switch.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,7 @@
 // The out-of-line form of the switch: the functions that asm/<architecture>.S describes register by register.
 //
-// It is what AArch64 and the sanitizers use; on x86-64 it keeps to the same behaviour as the inline form, and tests hold both to it.
+// It is what AArch64 and the sanitizers use; on x86-64 it keeps to the same behaviour as the inline form, and tests
+// hold both to it.
 #pragma once
 
 #include <cstdint>

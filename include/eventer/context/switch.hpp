@@ -1,8 +1,9 @@
 // switch_context and make_context: the bare switch between two stacks.
 //
-// There are two forms, each with its own shape of a suspended context: the stub of asm/<architecture>.S, and on x86-64 an inline one
-// (EVENTER_INLINE_SWITCH; settings that differ live in different inline namespaces). What must not be broken: a switch out of line on both
-// sides of a busy path costs return mispredictions (docs/switch.md), so these are always inlined and the loop that resumes is flat.
+// There are two forms, each with its own shape of a suspended context: the stub of asm/<architecture>.S, and on x86-64
+// an inline one (EVENTER_INLINE_SWITCH; settings that differ live in different inline namespaces). What must not be
+// broken: a switch out of line on both sides of a busy path costs return mispredictions (docs/switch.md), so these are
+// always inlined and the loop that resumes is flat.
 #pragma once
 
 #include "eventer/context/stub_switch.hpp"
@@ -23,7 +24,8 @@ using entry_function = void* (*)(void*);
 
 // Suspends the running context, stores its stack pointer in *save_sp and goes on with the one that was stored as to_sp.
 // Completes: when somebody switches back to *save_sp.
-// Stack: *save_sp must be reachable whatever stack is in place then. Floating-point control registers stay with the thread.
+// Stack: *save_sp must be reachable whatever stack is in place then. Floating-point control registers stay with the
+// thread.
 EVENTER_ALWAYS_INLINE void switch_context(void** save_sp, void* to_sp) { form::switch_context(save_sp, to_sp); }
 
 // Lays the first frame of a context below `stack_top` and answers its stack pointer: the first switch to it calls

@@ -1,7 +1,7 @@
 // await: waits for anything awaitable, from a coroutine of a loop or from a plain thread, which blocks then.
 //
-// An awaitable has a member await_here(), which waits and answers. Nothing of it is reached by anybody else meanwhile, so it may lie on
-// a shared stack.
+// An awaitable has a member await_here(), which waits and answers. Nothing of it is reached by anybody else meanwhile,
+// so it may lie on a shared stack.
 #pragma once
 
 #include <type_traits>
@@ -12,7 +12,9 @@
 namespace eventer::inline EVENTER_ABI {
 
 template <class A>
-concept awaitable = requires(std::remove_cvref_t<A>& what) { what.await_here(); };
+concept awaitable = requires(std::remove_cvref_t<A>& what) {
+  what.await_here();
+};
 
 // Waits for `what` and gives what it gives: await(readable(fd)), await(after(10ms)), await(handle).
 //

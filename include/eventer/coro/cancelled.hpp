@@ -5,8 +5,8 @@
 
 namespace eventer::inline EVENTER_ABI {
 
-// While one lives, no cancellation is delivered to this coroutine: its awaits wait as if nobody had asked. Nests. Lives on the
-// coroutine's own stack, and only there.
+// While one lives, no cancellation is delivered to this coroutine: its awaits wait as if nobody had asked. Nests. Lives
+// on the coroutine's own stack, and only there.
 class cancel_shield {
  public:
   cancel_shield() noexcept : block_(scheduler::running_block()) {

@@ -1,7 +1,8 @@
-// control_block: what a coroutine is to the scheduler. One aligned 64-byte line that the resume path touches, and 24 cold bytes beside it.
+// control_block: what a coroutine is to the scheduler. One aligned 64-byte line that the resume path touches, and 24
+// cold bytes beside it.
 //
-// Everything that the loop, a timer or another coroutine may reach of a coroutine is here or on the heap, never on its stack:
-// that stack is somebody else's as soon as it is parked.
+// Everything that the loop, a timer or another coroutine may reach of a coroutine is here or on the heap, never on its
+// stack: that stack is somebody else's as soon as it is parked.
 #pragma once
 
 #include <atomic>
@@ -60,11 +61,19 @@ struct alignas(64) control_block : stack_segment {
   void* fiber = nullptr;
 #endif
 
+  // A timer's node lies in the first of its block's lines.
+  static control_block& of_timer(timer_node& node) noexcept {
+    return *reinterpret_cast<control_block*>(reinterpret_cast<std::uintptr_t>(&node) & ~std::uintptr_t{63});
+  }
+
   bool has(std::uint8_t flag) const noexcept { return (flags & flag) != 0; }
   void set(std::uint8_t flag) noexcept { flags = static_cast<std::uint8_t>(flags | flag); }
   void clear(std::uint8_t flag) noexcept { flags = static_cast<std::uint8_t>(flags & ~flag); }
-  // Unique among the coroutines of a loop: no two that live have the same address, no two of the same address the same number.
-  std::uint64_t id() const noexcept { return (std::uint64_t{number} << 32) | ((reinterpret_cast<std::uintptr_t>(this) >> 6) & 0xffffffff); }
+  // Unique among the coroutines of a loop: no two that live have the same address, no two of the same address the same
+  // number.
+  std::uint64_t id() const noexcept {
+    return (std::uint64_t{number} << 32) | ((reinterpret_cast<std::uintptr_t>(this) >> 6) & 0xffffffff);
+  }
 };
 #if !EVENTER_ASAN && !EVENTER_TSAN
 static_assert(sizeof(control_block) == 64, "the resume path touches one cache line");
@@ -74,7 +83,8 @@ static_assert(sizeof(control_block) == 64, "the resume path touches one cache li
 struct control_block_details {
   static constexpr std::size_t inline_bytes = 16;
 
-  alignas(8) unsigned char storage[inline_bytes];  // the callable, or where it is; after the end the result, or where it is
+  alignas(
+      8) unsigned char storage[inline_bytes];  // the callable, or where it is; after the end the result, or where it is
   control_block* joiner = nullptr;
 };
 static_assert(sizeof(control_block_details) == 24);

@@ -1,7 +1,9 @@
-// coroutine: a stackful coroutine without a loop, for those who bring their own scheduler, or who measure: what libaco is.
+// coroutine: a stackful coroutine without a loop, for those who bring their own scheduler, or who measure: what libaco
+// is.
 //
-// It rests on shared_stack and the switch alone. resume() runs it until it suspends or ends, on the stack it was made for; coroutines of
-// one shared_stack may be resumed in any order, each resume copies only where another one lies in the way.
+// It rests on shared_stack and the switch alone. resume() runs it until it suspends or ends, on the stack it was made
+// for; coroutines of one shared_stack may be resumed in any order, each resume copies only where another one lies in
+// the way.
 #pragma once
 
 #include <cstddef>
@@ -18,6 +20,9 @@
 namespace eventer::inline EVENTER_ABI {
 
 namespace detail {
+
+template <class F>
+concept callable = std::is_invocable_v<std::add_lvalue_reference_t<std::decay_t<F>>>;
 
 struct bare_block;
 
@@ -68,15 +73,13 @@ class coroutine {
  public:
   coroutine() noexcept = default;  // none: done() is true
 
-  // Created suspended. `function` is moved to the heap. The stack must outlive the coroutine, and both stay on one thread.
-  // Errors: std::system_error(not_enough_memory).
-  template <class F>
-    requires std::is_invocable_v<std::decay_t<F>&>
+  // Created suspended. `function` is moved to the heap. The stack must outlive the coroutine, and both stay on one
+  // thread. Errors: std::system_error(not_enough_memory).
+  template <detail::callable F>
   coroutine(shared_stack& stack, F&& function) : block_(make(stack, std::forward<F>(function))) {}
 
   // The same with a stack of its own.
-  template <class F>
-    requires std::is_invocable_v<std::decay_t<F>&>
+  template <detail::callable F>
   coroutine(own_stack size, F&& function) {
     auto stack = std::make_unique<shared_stack>(size.bytes);
     block_ = make(*stack, std::forward<F>(function));
@@ -89,15 +92,15 @@ class coroutine {
     std::swap(block_, other.block_);
     return *this;
   }
-  // A suspended coroutine is unwound first: its suspend() throws `cancelled`, its locals are destroyed. One that was never resumed only
-  // loses its function. Requires: as for resume().
+  // A suspended coroutine is unwound first: its suspend() throws `cancelled`, its locals are destroyed. One that was
+  // never resumed only loses its function. Requires: as for resume().
   ~coroutine() {
     if (block_ != nullptr) destroy();
   }
 
   // Runs the coroutine until it suspends or ends. Returns: then; rethrows what left the coroutine.
-  // Errors: std::system_error(not_enough_memory) if the stack's occupant can't be saved; the coroutine has not run then.
-  // Requires: not done(); called on the thread's own stack or on an own stack, not on a shared one.
+  // Errors: std::system_error(not_enough_memory) if the stack's occupant can't be saved; the coroutine has not run
+  // then. Requires: not done(); called on the thread's own stack or on an own stack, not on a shared one.
   EVENTER_ALWAYS_INLINE void resume() {
     if (EVENTER_UNLIKELY(state_.current != nullptr || scheduler::current() != nullptr)) return resume_inside();
     resume_here();
@@ -108,7 +111,9 @@ class coroutine {
   // Requires: called by a coroutine of this class.
   EVENTER_ALWAYS_INLINE static void suspend() {
     block* const self = state_.current;
-    if (EVENTER_UNLIKELY(self == nullptr)) broken_rule("coroutine::suspend() outside a coroutine: only the function given to a coroutine, and what it calls, may suspend");
+    if (EVENTER_UNLIKELY(self == nullptr))
+      broken_rule(
+          "coroutine::suspend() outside a coroutine: only the function given to a coroutine, and what it calls, may suspend");
     if (EVENTER_UNLIKELY(context::exceptions_in_use(state_.exceptions)))
       switch_out_of_catch(*self);
     else
@@ -118,7 +123,8 @@ class coroutine {
 
   // Whether it has ended, so that resume() must not be called any more.
   bool done() const noexcept { return block_ == nullptr || (block_->flags & ended) != 0; }
-  // Bytes of the stack in use at the last suspension: what a switch to another coroutine of the stack copies. 0 before the first.
+  // Bytes of the stack in use at the last suspension: what a switch to another coroutine of the stack copies. 0 before
+  // the first.
   std::size_t stack_bytes() const noexcept { return done() ? 0 : block_->stack->used_by(*block_); }
   // The deepest suspension so far, bytes.
   std::size_t high_water_mark() const noexcept { return block_ == nullptr ? 0 : block_->high_water_mark; }
@@ -147,16 +153,17 @@ class coroutine {
     static void destroy(block& self) noexcept {
       if constexpr (!std::is_empty_v<F>) function_of<F>(self).~F();
     }
-    static constexpr operations table{&run, &destroy, sizeof(block) + (std::is_empty_v<F> ? 0 : (sizeof(F) + 63) / 64 * 64)};
+    static constexpr operations table{&run, &destroy,
+                                      sizeof(block) + (std::is_empty_v<F> ? 0 : (sizeof(F) + 63) / 64 * 64)};
   };
 
   template <class F>
   static block* make(shared_stack& stack, F&& function) {
-    using callable = std::decay_t<F>;
-    static_assert(alignof(callable) <= 64, "an over-aligned function object: keep it on the heap");
+    using function_type = std::decay_t<F>;
+    static_assert(alignof(function_type) <= 64, "an over-aligned function object: keep it on the heap");
     if (const char* const refusal = context::shadow_stack_refusal(); EVENTER_UNLIKELY(refusal != nullptr))
       throw_error(std::make_error_code(std::errc::not_supported), refusal);
-    const operations& table = operations_of<callable>::table;
+    const operations& table = operations_of<function_type>::table;
     void* const memory = stack.pool().allocate(table.bytes);
     if (memory == nullptr) throw_error(std::make_error_code(std::errc::not_enough_memory), "no memory for a coroutine");
     block* const self = ::new (memory) block;
@@ -165,8 +172,8 @@ class coroutine {
 #if EVENTER_EXCEPTIONS
     try {
 #endif
-      if constexpr (!std::is_empty_v<callable>)
-        ::new (static_cast<void*>(self + 1)) callable(std::forward<F>(function));
+      if constexpr (!std::is_empty_v<function_type>)
+        ::new (static_cast<void*>(self + 1)) function_type(std::forward<F>(function));
 #if EVENTER_EXCEPTIONS
     } catch (...) {
       stack.pool().release(static_cast<char*>(memory), save_stack_pool::class_of(table.bytes));
@@ -205,7 +212,8 @@ class coroutine {
     switch_in(self);
   }
 
-  // Inside another coroutine. One of a loop is not the running one meanwhile: an await on this stack must not suspend it.
+  // Inside another coroutine. One of a loop is not the running one meanwhile: an await on this stack must not suspend
+  // it.
   EVENTER_NOINLINE void resume_inside() {
     check_resumable_here();
     struct outer_coroutine {
@@ -309,7 +317,8 @@ class coroutine {
   EVENTER_NOINLINE static void unwind([[maybe_unused]] block& self) {
 #if EVENTER_EXCEPTIONS
     if (std::uncaught_exceptions() > 0) return;  // it suspends in a destructor, on its way out
-    if (++self.swallowed == 255) broken_rule("a coroutine that is being destroyed goes on suspending: let `eventer::cancelled` leave it");
+    if (++self.swallowed == 255)
+      broken_rule("a coroutine that is being destroyed goes on suspending: let `eventer::cancelled` leave it");
     throw cancelled{};
 #endif
   }
@@ -343,7 +352,8 @@ class coroutine {
           "from a coroutine with an own stack");
   }
   [[noreturn]] EVENTER_NOINLINE static void out_of_memory() {
-    throw_error(std::make_error_code(std::errc::not_enough_memory), "no memory to save the coroutine that occupies the stack");
+    throw_error(std::make_error_code(std::errc::not_enough_memory),
+                "no memory to save the coroutine that occupies the stack");
   }
 
   block* block_ = nullptr;

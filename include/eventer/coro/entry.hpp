@@ -1,7 +1,8 @@
-// The entry side of a coroutine: how its callable and its result are kept off the stack, and the record that its statistics go to.
+// The entry side of a coroutine: how its callable and its result are kept off the stack, and the record that its
+// statistics go to.
 //
-// A callable of up to 16 bytes lies in the control block, a larger one on the heap. It is destroyed exactly once: on the coroutine
-// after it has run, or by the scheduler if it never ran. The result takes its place.
+// A callable of up to 16 bytes lies in the control block, a larger one on the heap. It is destroyed exactly once: on
+// the coroutine after it has run, or by the scheduler if it never ran. The result takes its place.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +17,9 @@
 
 namespace eventer::inline EVENTER_ABI {
 
-// Thrown by the await in progress, or the next one, of a coroutine that was cancelled; unwinds it. Not a std::exception, so that
-// handlers for failures do not take it for one. Whoever swallows it gets it again from the next await.
+// Thrown by the await in progress, or the next one, of a coroutine that was cancelled; unwinds it. Not a
+// std::exception, so that handlers for failures do not take it for one. Whoever swallows it gets it again from the next
+// await.
 class EVENTER_API cancelled {};
 
 namespace detail {
@@ -25,8 +27,8 @@ namespace detail {
 // A value in 16 bytes: itself if it fits, else a pointer to it on the heap.
 template <class T>
 struct stored {
-  static constexpr bool is_inline = sizeof(T) <= control_block_details::inline_bytes && alignof(T) <= 8 &&
-                                    std::is_nothrow_move_constructible_v<T>;
+  static constexpr bool is_inline =
+      sizeof(T) <= control_block_details::inline_bytes && alignof(T) <= 8 && std::is_nothrow_move_constructible_v<T>;
 
   template <class... Arguments>
   static void create(unsigned char* storage, Arguments&&... arguments) {
@@ -103,8 +105,8 @@ const char* signature_of() noexcept {
 
 // What the scheduler does with a callable whose type it does not know.
 struct callable_operations {
-  void* (*run)(void* block);           // the coroutine's first function: calls, destroys the callable, keeps the result, leaves
-  void* (*run_detached)(void* block);  // the same where nobody can receive an exception
+  void* (*run)(void* block);  // the coroutine's first function: calls, destroys the callable, keeps the result, leaves
+  void* (*run_detached)(void* block);                 // the same where nobody can receive an exception
   void (*destroy_callable)(control_block&) noexcept;  // it was never run
   void (*destroy_result)(control_block&) noexcept;    // nobody asked for it
   const char* (*signature)() noexcept;                // the callable's type as text
@@ -113,9 +115,10 @@ struct callable_operations {
 // Statistics of all coroutines that were spawned with the same name, or with the same entry function.
 struct entry_record {
   const callable_operations* operations;
-  const void* key;  // the function, where the callable is a pointer to one
+  const void* key;   // the function, where the callable is a pointer to one
   const char* name;  // as spawned; may be nullptr
-  std::string display;  // what reports and messages show: the name, else the function's symbol, else the callable's type
+  std::string
+      display;  // what reports and messages show: the name, else the function's symbol, else the callable's type
   std::uint64_t spawned = 0, ended = 0;
   // Sums and maxima of those that have ended; the report adds the living ones.
   std::uint64_t swaps = 0, bytes_copied = 0;

@@ -1,7 +1,7 @@
 // join_handle<R>: asks a spawned coroutine for its result. Dropping it detaches the coroutine.
 //
-// A handle to a coroutine of this thread's loop points at its control block; one that came from another thread's spawn shares a
-// remote_join with it. The first kind is used on its loop's thread only.
+// A handle to a coroutine of this thread's loop points at its control block; one that came from another thread's spawn
+// shares a remote_join with it. The first kind is used on its loop's thread only.
 #pragma once
 
 #include <cstdint>
@@ -30,9 +30,9 @@ class join_handle {
   //
   // Completes: when the coroutine has ended. On a plain thread it blocks (for a coroutine of another thread's loop).
   // Returns: what the coroutine returned; rethrows what it threw. The handle is empty afterwards.
-  // Errors: std::system_error(operation_canceled) if the coroutine was cancelled, (resource_deadlock_would_occur) for oneself,
-  // (invalid_argument) for an empty handle, (busy) if another coroutine joins it already; `cancelled` if the caller is cancelled
-  // while it waits.
+  // Errors: std::system_error(operation_canceled) if the coroutine was cancelled, (resource_deadlock_would_occur) for
+  // oneself, (invalid_argument) for an empty handle, (busy) if another coroutine joins it already; `cancelled` if the
+  // caller is cancelled while it waits.
   R join() {
     check_joinable();
     if (wait(no_deadline) == wake_reason::canceled) give_up();
@@ -42,14 +42,17 @@ class join_handle {
   // What await(handle) does.
   R await_here() { return join(); }
 
-  // The same, not longer than `limit`: timed_out leaves the coroutine running and the handle as it was. An exception that the coroutine
-  // threw comes as try_join gives it.
+  // The same, not longer than `limit`: timed_out leaves the coroutine running and the handle as it was. An exception
+  // that the coroutine threw comes as try_join gives it.
   io_result<R> join_for(duration limit) {
     check_joinable();
     switch (wait(deadline_after(clock::now(), limit))) {
-      case wake_reason::timed_out: return errc::timed_out;
-      case wake_reason::canceled: return errc::canceled;
-      default: return take_without_exception();
+      case wake_reason::timed_out:
+        return errc::timed_out;
+      case wake_reason::canceled:
+        return errc::canceled;
+      default:
+        return take_without_exception();
     }
   }
 
@@ -61,8 +64,8 @@ class join_handle {
     return take_without_exception();
   }
 
-  // Asks the coroutine to end: its await in progress, or its next one, throws `cancelled`. It has not ended yet when this
-  // returns: join it. Nothing happens if it has ended already.
+  // Asks the coroutine to end: its await in progress, or its next one, throws `cancelled`. It has not ended yet when
+  // this returns: join it. Nothing happens if it has ended already.
   void cancel() {
     if (block_ != nullptr) {
       if (!block_->has(coroutine_flag::ended)) scheduler::of(*block_).cancel(*block_);
@@ -108,7 +111,8 @@ class join_handle {
 
   void check_joinable() const {
     if (!joinable())
-      throw_error(std::make_error_code(std::errc::invalid_argument), "join of an empty join_handle (joined or moved from before)");
+      throw_error(std::make_error_code(std::errc::invalid_argument),
+                  "join of an empty join_handle (joined or moved from before)");
     if (block_ != nullptr && block_ == scheduler::running_block())
       throw_error(std::make_error_code(std::errc::resource_deadlock_would_occur), "a coroutine joins itself");
   }
@@ -118,7 +122,8 @@ class join_handle {
     if (block_->has(coroutine_flag::ended)) return wake_reason::ready;
     scheduler& here = scheduler::of(*block_);
     if (scheduler::current() != &here)
-      broken_rule("a join_handle is joined on a thread that does not run its loop: use the handle that event_loop::spawn gives to other threads");
+      broken_rule(
+          "a join_handle is joined on a thread that does not run its loop: use the handle that event_loop::spawn gives to other threads");
     if (here.running() == nullptr)
       broken_rule("join() outside a coroutine would block the loop: join from a coroutine, or spawn one that joins");
     if (details_of(*block_).joiner != nullptr)
@@ -135,16 +140,19 @@ class join_handle {
 #if EVENTER_EXCEPTIONS
     if (std::uncaught_exceptions() == 0) throw cancelled{};
 #endif
-    throw_error(make_error_code(errc::canceled), "join() while the joining coroutine is cancelled; try_join answers an error");
+    throw_error(make_error_code(errc::canceled),
+                "join() while the joining coroutine is cancelled; try_join answers an error");
   }
 
   outcome how() const noexcept { return block_ != nullptr ? scheduler::outcome_of(*block_) : remote_->how(); }
 
   R take() {
     switch (how()) {
-      case outcome::value: return take_value();
+      case outcome::value:
+        return take_value();
 #if EVENTER_EXCEPTIONS
-      case outcome::exception: std::rethrow_exception(take_exception());
+      case outcome::exception:
+        std::rethrow_exception(take_exception());
 #endif
       default:
         detach();
@@ -170,7 +178,9 @@ class join_handle {
           return errc::exception;
         }
 #endif
-      default: detach(); return errc::canceled;
+      default:
+        detach();
+        return errc::canceled;
     }
   }
 

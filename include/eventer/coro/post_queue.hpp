@@ -1,7 +1,8 @@
-// post_queue: functions that other threads hand to a loop. Many producers push without a lock; the loop takes all of them at once.
+// post_queue: functions that other threads hand to a loop. Many producers push without a lock; the loop takes all of
+// them at once.
 //
-// The producer that finds the loop announced as asleep, and no other, has to wake it: at most one system call a sleep, none while
-// the loop is awake.
+// The producer that finds the loop announced as asleep, and no other, has to wake it: at most one system call a sleep,
+// none while the loop is awake.
 #pragma once
 
 #include <atomic>

@@ -1,6 +1,8 @@
-// remote_join<R>: the outcome of a coroutine that another thread has spawned, shared by the spawning thread and the loop.
+// remote_join<R>: the outcome of a coroutine that another thread has spawned, shared by the spawning thread and the
+// loop.
 //
-// It is on the heap, with two or more owners; a plain thread that joins blocks on a condition variable, a coroutine of another loop parks.
+// It is on the heap, with two or more owners; a plain thread that joins blocks on a condition variable, a coroutine of
+// another loop parks.
 #pragma once
 
 #include <condition_variable>
@@ -43,7 +45,8 @@ class remote_join_base : public wait_source {
     return id_;
   }
 
-  // Waits until the coroutine has ended: ready, timed_out or canceled. May be called by a coroutine or by a plain thread.
+  // Waits until the coroutine has ended: ready, timed_out or canceled. May be called by a coroutine or by a plain
+  // thread.
   wake_reason wait(const std::shared_ptr<remote_join_base>& self, time_point deadline) {
     std::unique_lock lock(mutex_);
     if (outcome_ != outcome::none) return wake_reason::ready;

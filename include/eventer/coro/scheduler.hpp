@@ -1,7 +1,8 @@
-// scheduler: the ready queue, the stacks and the one flat loop that resumes coroutines. It knows nothing of descriptors.
+// scheduler: the ready queue, the stacks and the one flat loop that resumes coroutines. It knows nothing of
+// descriptors.
 //
-// It rests on the switch (context/) and on shared stacks (stack/). The rule that must not be broken: `resume` is called from the
-// native stack only, from the loop in `run_ready`; whoever wakes a coroutine only enqueues it.
+// It rests on the switch (context/) and on shared stacks (stack/). The rule that must not be broken: `resume` is called
+// from the native stack only, from the loop in `run_ready`; whoever wakes a coroutine only enqueues it.
 #pragma once
 
 #include <cerrno>
@@ -47,7 +48,8 @@ struct scheduler_options {
   std::size_t max_saved_bytes = SIZE_MAX;
   bool private_stacks = false;  // every coroutine gets a stack of its own, as under the sanitizers
   bool evict_always = false;    // copy a coroutine out at every suspension: for tests
-  void (*out_of_memory)() = nullptr;  // called when no parked coroutine can be saved; must not return. Default: message, abort
+  // Called when no parked coroutine can be saved; must not return. Default: a message, then abort.
+  void (*out_of_memory)() = nullptr;
 };
 
 class EVENTER_API scheduler {
@@ -66,9 +68,7 @@ class EVENTER_API scheduler {
   static scheduler* current() noexcept { return current_; }
   // The coroutine that is running on this thread; nullptr on a native stack.
   static control_block* running_block() noexcept { return current_ == nullptr ? nullptr : current_->running_; }
-  static scheduler& of(const control_block& block) noexcept {
-    return *control_block_store::of(block).owner;
-  }
+  static scheduler& of(const control_block& block) noexcept { return *control_block_store::of(block).owner; }
 
   const scheduler_options& options() const noexcept { return options_; }
   control_block* running() const noexcept { return running_; }
@@ -84,7 +84,7 @@ class EVENTER_API scheduler {
   save_stack_pool& saves() noexcept { return saves_; }
   std::uint64_t resumes() const noexcept { return resumes_; }
 
-  // --- starting -----------------------------------------------------------------------------------------------------------
+  // --- starting ---
 
   // A control block for a coroutine that is not ready yet; the caller puts its callable in and calls make_ready.
   // Throws std::system_error(not_enough_memory) at the limits of the options or of the machine.
@@ -93,7 +93,8 @@ class EVENTER_API scheduler {
     if (EVENTER_UNLIKELY(living_ >= options_.max_coroutines))
       throw_error(std::make_error_code(std::errc::not_enough_memory), "spawn: loop_options::max_coroutines is reached");
     if (EVENTER_UNLIKELY(saves_.bytes_in_use() > options_.max_saved_bytes))
-      throw_error(std::make_error_code(std::errc::not_enough_memory), "spawn: loop_options::max_saved_bytes is reached");
+      throw_error(std::make_error_code(std::errc::not_enough_memory),
+                  "spawn: loop_options::max_saved_bytes is reached");
     control_block* const memory = store_->blocks.allocate();
     if (EVENTER_UNLIKELY(memory == nullptr))
       throw_error(std::make_error_code(std::errc::not_enough_memory), "spawn: no memory for a control block");
@@ -130,7 +131,7 @@ class EVENTER_API scheduler {
     store_->blocks.release(&block);
   }
 
-  // --- waiting ------------------------------------------------------------------------------------------------------------
+  // --- waiting ---
 
   EVENTER_ALWAYS_INLINE void make_ready(control_block& block, wake_reason reason) {
     block.wake = reason;
@@ -150,7 +151,8 @@ class EVENTER_API scheduler {
   EVENTER_ALWAYS_INLINE wake_reason park() {
     running_->wake = wake_reason::parked;
     switch_out(*running_);
-    return running_->wake;  // read anew: a pointer kept over the switch would be one more word of stack in every parked coroutine
+    // Read anew: a pointer kept over the switch would be one more word of stack in every parked coroutine.
+    return running_->wake;
   }
   // The same, but not longer than to `deadline`; no_deadline arms nothing.
   EVENTER_ALWAYS_INLINE wake_reason park_until(time_point deadline) {
@@ -170,10 +172,12 @@ class EVENTER_API scheduler {
     switch_out(*running_);
   }
 
-  // Whether an await of the running coroutine has to end with operation_canceled instead of waiting. Throws `cancelled` where it may.
+  // Whether an await of the running coroutine has to end with operation_canceled instead of waiting. Throws `cancelled`
+  // where it may.
   bool cancellation_due() {
     control_block& block = *running_;
-    if (EVENTER_LIKELY(!block.has(coroutine_flag::cancel_requested)) || block.has(coroutine_flag::shielded)) return false;
+    if (EVENTER_LIKELY(!block.has(coroutine_flag::cancel_requested)) || block.has(coroutine_flag::shielded))
+      return false;
     return deliver_cancellation();
   }
 
@@ -181,18 +185,20 @@ class EVENTER_API scheduler {
   void cancel(control_block& block) {
     if (block.has(coroutine_flag::ended)) return;
     block.set(coroutine_flag::cancel_requested);
-    if (block.wake == wake_reason::parked && !block.has(coroutine_flag::shielded)) end_wait(block, wake_reason::canceled);
+    if (block.wake == wake_reason::parked && !block.has(coroutine_flag::shielded))
+      end_wait(block, wake_reason::canceled);
   }
 
   const timer_heap& timers() const noexcept { return timers_; }
   std::size_t timer_count() const noexcept { return timers_.size(); }
 
-  // --- the loop's side ----------------------------------------------------------------------------------------------------
+  // --- the loop's side ---
 
   // Makes this the current scheduler of the thread, for the time of the object.
   class entered {
    public:
-    explicit entered(scheduler& self) noexcept : outer_(current_), caller_exceptions_(context::thread_exception_state()) {
+    explicit entered(scheduler& self) noexcept
+        : outer_(current_), caller_exceptions_(context::thread_exception_state()) {
       current_ = &self;
       self.exceptions_ = context::thread_exception_state();
       self.errno_ = &errno;
@@ -231,8 +237,7 @@ class EVENTER_API scheduler {
     while (budget-- > 0) {
       timer_node* const node = timers_.take_expired(now);
       if (node == nullptr) return;
-      // Each node is the `timer` of a control block.
-      end_wait(*reinterpret_cast<control_block*>(reinterpret_cast<char*>(node) - offset_of_timer()), wake_reason::timed_out);
+      end_wait(control_block::of_timer(*node), wake_reason::timed_out);
     }
   }
 
@@ -308,14 +313,15 @@ class EVENTER_API scheduler {
   static constexpr std::size_t prefetch_save_ahead = 12;
 
   static scheduler_options with_environment(scheduler_options options) {
-    if (const char* const text = std::getenv("EVENTER_EVICT_ALWAYS"); text != nullptr && *text == '1') options.evict_always = true;
+    if (const char* const text = std::getenv("EVENTER_EVICT_ALWAYS"); text != nullptr && *text == '1')
+      options.evict_always = true;
     if (const char* const text = std::getenv("EVENTER_SHARED_STACKS"); text != nullptr && std::atoi(text) > 0)
       options.shared_stacks = static_cast<unsigned>(std::atoi(text));
     if (context::prefers_private_stacks()) options.private_stacks = true;
     return options;
   }
 
-  // --- resuming -----------------------------------------------------------------------------------------------------------
+  // --- resuming ---
 
   EVENTER_ALWAYS_INLINE bool resume(control_block& block) {
     if (EVENTER_UNLIKELY(block.sp == nullptr)) {
@@ -353,7 +359,8 @@ class EVENTER_API scheduler {
   EVENTER_ALWAYS_INLINE void switch_out(control_block& block) {
     const int saved_errno = *errno_;
 #if !defined(NDEBUG)
-    if (EVENTER_UNLIKELY(context::fp_environment::current() != native_fp_) && !switches_fp(block)) report_fp_change(block);
+    if (EVENTER_UNLIKELY(context::fp_environment::current() != native_fp_) && !switches_fp(block))
+      report_fp_change(block);
 #endif
     if (EVENTER_UNLIKELY(switches_fp(block) || context::exceptions_in_use(exceptions_)))
       switch_out_with_state(block);
@@ -411,9 +418,11 @@ class EVENTER_API scheduler {
     block.fiber = take_fiber();
 #endif
     native_fp_ = context::fp_environment::current();
-    context::unpoison_memory(block.stack->memory().bottom(), block.stack->memory().size());  // what an ended one has left
+    context::unpoison_memory(block.stack->memory().bottom(),
+                             block.stack->memory().size());  // what an ended one has left
     const callable_operations& operations = *entry_of(block).operations;
-    block.sp = context::make_context(block.stack->top(), detached(block) && !wants_exceptions() ? operations.run_detached : operations.run, &block);
+    block.sp = context::make_context(
+        block.stack->top(), detached(block) && !wants_exceptions() ? operations.run_detached : operations.run, &block);
     return true;
   }
 
@@ -442,8 +451,8 @@ class EVENTER_API scheduler {
 #if EVENTER_EXCEPTIONS
       try {
 #endif
-        stacks_.push_back(std::make_unique<shared_stack>(saves_, options_.shared_stack_bytes,
-                                                         static_cast<unsigned>(stacks_.size())));
+        stacks_.push_back(
+            std::make_unique<shared_stack>(saves_, options_.shared_stack_bytes, static_cast<unsigned>(stacks_.size())));
         return stacks_.back().get();
 #if EVENTER_EXCEPTIONS
       } catch (const std::exception& failure) {
@@ -494,7 +503,7 @@ class EVENTER_API scheduler {
     delete stack;
   }
 
-  // --- ending -------------------------------------------------------------------------------------------------------------
+  // --- ending ---
 
  public:
   // The first thing on a new coroutine.
@@ -504,8 +513,8 @@ class EVENTER_API scheduler {
     context::after_switch(nullptr, &self.native_bottom_, &self.native_size_);
 #endif
   }
-  // The last: answers where the loop goes on, for the context's function to return. The sanitizers want the switch made here, as what
-  // they add to the end of a function must not run after they were told of it.
+  // The last: answers where the loop goes on, for the context's function to return. The sanitizers want the switch made
+  // here, as what they add to the end of a function must not run after they were told of it.
   EVENTER_ALWAYS_INLINE static void* leave(control_block& block) {
     scheduler& self = *current_;
     if (EVENTER_UNLIKELY(switches_fp(block))) self.native_fp_.load();
@@ -523,7 +532,8 @@ class EVENTER_API scheduler {
 #endif
   }
 
-  // Called by the entry code, on the coroutine or instead of its run: what remains is to be done on the native stack by `finish`.
+  // Called by the entry code, on the coroutine or instead of its run: what remains is to be done on the native stack by
+  // `finish`.
   EVENTER_ALWAYS_INLINE static void end(control_block& block, outcome how) noexcept {
     block.set(coroutine_flag::ended);
     block.clear(coroutine_flag::has_callable);
@@ -560,12 +570,6 @@ class EVENTER_API scheduler {
     if (EVENTER_UNLIKELY(outcome_of(block) == outcome::exception)) unhandled_exception(block);
     record.operations->destroy_result(block);
     store_->blocks.release(&block);
-  }
-
-  static std::size_t offset_of_timer() noexcept {
-    _Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Winvalid-offsetof\"")
-    return offsetof(control_block, timer);
-    _Pragma("GCC diagnostic pop")
   }
 
   // Nobody is left who could catch what a posted function throws now.
@@ -608,10 +612,12 @@ class EVENTER_API scheduler {
 
   [[noreturn]] EVENTER_NOINLINE void refuse_to_hang() {
     for_each_living([this](control_block& block) {
-      log(log_level::error, "coroutine \"%s\" (id %llu) swallowed 1,000 cancellations while its loop was being destroyed", display_name(block),
-          static_cast<unsigned long long>(block.id()));
+      log(log_level::error,
+          "coroutine \"%s\" (id %llu) swallowed 1,000 cancellations while its loop was being destroyed",
+          display_name(block), static_cast<unsigned long long>(block.id()));
     });
-    broken_rule("a coroutine goes on waiting after it was cancelled: let `eventer::cancelled` leave it (catch (...) { throw; })");
+    broken_rule(
+        "a coroutine goes on waiting after it was cancelled: let `eventer::cancelled` leave it (catch (...) { throw; })");
   }
 
   [[noreturn]] EVENTER_NOINLINE void out_of_memory() {
@@ -636,13 +642,16 @@ class EVENTER_API scheduler {
     for (std::size_t i = 0; i < offset + bytes; i += 64) __builtin_prefetch(block->saved - offset + i, 1);
   }
 
-  // --- entry records ------------------------------------------------------------------------------------------------------
+  // --- entry records ---
 
-  EVENTER_ALWAYS_INLINE std::uint32_t entry_index(const callable_operations& operations, const void* key, const char* name) {
-    if (EVENTER_LIKELY(last_entry_ < entries_.size()) && matches(entries_[last_entry_], operations, key, name)) return last_entry_;
+  EVENTER_ALWAYS_INLINE std::uint32_t entry_index(const callable_operations& operations, const void* key,
+                                                  const char* name) {
+    if (EVENTER_LIKELY(last_entry_ < entries_.size()) && matches(entries_[last_entry_], operations, key, name))
+      return last_entry_;
     return find_entry(operations, key, name);
   }
-  static bool matches(const entry_record& record, const callable_operations& operations, const void* key, const char* name) noexcept {
+  static bool matches(const entry_record& record, const callable_operations& operations, const void* key,
+                      const char* name) noexcept {
     return record.operations == &operations && record.key == key && record.name == name;
   }
   EVENTER_NOINLINE std::uint32_t find_entry(const callable_operations& operations, const void* key, const char* name) {
@@ -655,9 +664,10 @@ class EVENTER_API scheduler {
     return last_entry_ = add_entry(operations, key, name);
   }
   std::uint32_t add_entry(const callable_operations& operations, const void* key, const char* name) {
-    entries_.push_back({&operations, key, name, name != nullptr  ? name
-                                                : key != nullptr ? detail::name_of_address(key)
-                                                                 : detail::type_in_signature(operations.signature())});
+    entries_.push_back({&operations, key, name,
+                        name != nullptr  ? name
+                        : key != nullptr ? detail::name_of_address(key)
+                                         : detail::type_in_signature(operations.signature())});
     if (entries_.size() * 2 > entry_slots_.size()) {
       entry_slots_.assign(entry_slots_.empty() ? 16 : entry_slots_.size() * 2, 0);
       for (std::uint32_t i = 0; i < entries_.size(); ++i) place_entry(i);
@@ -686,7 +696,7 @@ class EVENTER_API scheduler {
   void* native_sp_ = nullptr;
   context::exception_state* exceptions_ = nullptr;  // of the thread that runs the loop
   int* errno_ = nullptr;                            // likewise
-  std::uint64_t resumes_ = 0;  // counted once a batch
+  std::uint64_t resumes_ = 0;                       // counted once a batch
   bool trace_ = log_enabled(log_level::debug);
   ring_buffer<control_block*> ready_;
   control_block_store* store_;

@@ -1,4 +1,5 @@
-// spawn: starts a coroutine on the current loop. The callable and its arguments are moved into it, the result is moved out.
+// spawn: starts a coroutine on the current loop. The callable and its arguments are moved into it, the result is moved
+// out.
 #pragma once
 
 #include <cstddef>
@@ -15,7 +16,8 @@ struct spawn_options {
   const char* name = nullptr;  // shown in reports and messages; must outlive the loop (a literal does)
   stack_kind stack = stack_kind::shared;
   std::size_t own_stack_bytes = 0;  // with stack_kind::own; 0: the loop's default
-  bool own_fp_environment = false;  // rounding mode and masks belong to the coroutine: 13-15 ns more a resume and suspend
+  bool own_fp_environment =
+      false;  // rounding mode and masks belong to the coroutine: 13-15 ns more a resume and suspend
 };
 
 namespace detail {
@@ -52,7 +54,8 @@ struct operations_of {
     scheduler::end(block, outcome::value);
   }
 
-  // The outermost function of a coroutine. Its frame is part of every parked stack, so what need not be in it is called out of line.
+  // The outermost function of a coroutine. Its frame is part of every parked stack, so what need not be in it is called
+  // out of line.
   static void* run(void* argument) {
     control_block& block = *static_cast<control_block*>(argument);
     scheduler::begin(block);
@@ -69,7 +72,8 @@ struct operations_of {
 #endif
     return scheduler::leave(block);
   }
-  // Nobody can receive an exception: it is not caught, so that the backtrace at terminate still shows where it came from.
+  // Nobody can receive an exception: it is not caught, so that the backtrace at terminate still shows where it came
+  // from.
   static void* run_detached(void* argument) {
     control_block& block = *static_cast<control_block*>(argument);
     scheduler::begin(block);
@@ -94,10 +98,12 @@ struct operations_of {
     if (scheduler::outcome_of(block) == outcome::exception)
       stored<std::exception_ptr>::destroy(details_of(block).storage);
     else if constexpr (!std::is_void_v<result_type>)
-      if (scheduler::outcome_of(block) == outcome::value) result_storage<result_type>::destroy(details_of(block).storage);
+      if (scheduler::outcome_of(block) == outcome::value)
+        result_storage<result_type>::destroy(details_of(block).storage);
   }
 
-  static constexpr callable_operations table{&run, &run_detached, &destroy_callable, &destroy_result, &signature_of<Call>};
+  static constexpr callable_operations table{&run, &run_detached, &destroy_callable, &destroy_result,
+                                             &signature_of<Call>};
 };
 
 template <class F, class... Arguments>
@@ -116,7 +122,8 @@ join_handle<spawn_result<F, Arguments...>> spawn_here(scheduler& here, const spa
                                                       Arguments&&... arguments) {
   using call = call_type<F, Arguments...>;
   const void* key = nullptr;
-  if constexpr (std::is_pointer_v<std::decay_t<F>>) key = reinterpret_cast<const void*>(static_cast<std::decay_t<F>>(function));
+  if constexpr (std::is_pointer_v<std::decay_t<F>>)
+    key = reinterpret_cast<const void*>(static_cast<std::decay_t<F>>(function));
   std::uint8_t flags = coroutine_flag::has_handle;
   if (options.stack == stack_kind::own) flags |= coroutine_flag::own_stack;
   if (options.own_fp_environment) flags |= coroutine_flag::own_fp;
@@ -135,7 +142,8 @@ join_handle<spawn_result<F, Arguments...>> spawn_here(scheduler& here, const spa
     throw;
   }
 #endif
-  // On a loop that is being destroyed it does not run any more: the callable is destroyed once, and joining says canceled.
+  // On a loop that is being destroyed it does not run any more: the callable is destroyed once, and joining says
+  // canceled.
   if (EVENTER_UNLIKELY(here.stopping())) block.set(coroutine_flag::cancel_requested);
   here.make_ready(block, wake_reason::ready);
   return join_handle<spawn_result<F, Arguments...>>(block);
@@ -157,8 +165,8 @@ join_handle<spawn_result<F, Arguments...>> spawn_remote(scheduler& there, const 
     }
   };
   auto body = [guard = unless_completed(join),
-               call = bound_call<std::decay_t<F>, std::decay_t<Arguments>...>(std::in_place, std::forward<F>(function),
-                                                                              std::forward<Arguments>(arguments)...)]() mutable {
+               call = bound_call<std::decay_t<F>, std::decay_t<Arguments>...>(
+                   std::in_place, std::forward<F>(function), std::forward<Arguments>(arguments)...)]() mutable {
     remote_join<R>& state = *guard.join;
     const auto run = [&] {
       if constexpr (std::is_void_v<R>)
@@ -200,24 +208,25 @@ join_handle<spawn_result<F, Arguments...>> spawn_remote(scheduler& there, const 
 
 }  // namespace detail
 
-// Starts `function(arguments...)` as a coroutine on this thread's loop; it runs when the caller next waits or returns to the loop.
+// Starts `function(arguments...)` as a coroutine on this thread's loop; it runs when the caller next waits or returns
+// to the loop.
 //
-// Everything is decayed and moved (copied) off the caller's stack: references into the caller's frame must not be passed, as that frame
-// may be swapped out when the coroutine runs. Pass values, or something on the heap.
-// Returns: a handle; drop it to detach.
-// Errors: std::system_error(not_enough_memory) at loop_options::max_coroutines, max_saved_bytes or the machine's end.
-// Requires: a loop runs on this thread. From other threads: event_loop::spawn.
+// Everything is decayed and moved (copied) off the caller's stack: references into the caller's frame must not be
+// passed, as that frame may be swapped out when the coroutine runs. Pass values, or something on the heap. Returns: a
+// handle; drop it to detach. Errors: std::system_error(not_enough_memory) at loop_options::max_coroutines,
+// max_saved_bytes or the machine's end. Requires: a loop runs on this thread. From other threads: event_loop::spawn.
 template <class F, class... Arguments>
-  requires detail::spawnable<F, Arguments...>
+requires detail::spawnable<F, Arguments...>
 auto spawn(F&& function, Arguments&&... arguments) {
   return spawn(spawn_options{}, std::forward<F>(function), std::forward<Arguments>(arguments)...);
 }
 
 template <class F, class... Arguments>
-  requires detail::spawnable<F, Arguments...>
+requires detail::spawnable<F, Arguments...>
 auto spawn(const spawn_options& options, F&& function, Arguments&&... arguments) {
   scheduler* const here = scheduler::current();
-  if (here == nullptr) broken_rule("spawn() on a thread without a running loop: use event_loop::spawn, or eventer::run");
+  if (here == nullptr)
+    broken_rule("spawn() on a thread without a running loop: use event_loop::spawn, or eventer::run");
   return detail::spawn_here(*here, options, std::forward<F>(function), std::forward<Arguments>(arguments)...);
 }
 

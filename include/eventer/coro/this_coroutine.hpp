@@ -45,7 +45,8 @@ inline std::uint64_t id() {
 }
 // How deep the caller's stack is now: what would be copied if it suspended here, less the switch's own 56 to 160 bytes.
 inline std::size_t stack_bytes() {
-  const control_block& block = *detail::suspending_scheduler("this_coroutine::stack_bytes() outside a coroutine").running();
+  const control_block& block =
+      *detail::suspending_scheduler("this_coroutine::stack_bytes() outside a coroutine").running();
   return static_cast<std::size_t>(block.stack->top() - static_cast<const char*>(__builtin_frame_address(0)));
 }
 inline bool cancel_requested() {
@@ -58,7 +59,8 @@ inline bool cancel_requested() {
 
 // Lets every other ready coroutine, and the loop's events, have their turn first. Errors: `cancelled`.
 inline void yield() {
-  scheduler& here = detail::suspending_scheduler("yield() outside a coroutine: a callback returns to its loop by returning");
+  scheduler& here =
+      detail::suspending_scheduler("yield() outside a coroutine: a callback returns to its loop by returning");
   if (EVENTER_UNLIKELY(here.cancellation_due())) return;
   here.yield();
 }
@@ -78,7 +80,8 @@ EVENTER_NOINLINE inline void sleep_on_thread(time_point deadline) noexcept {
 // Waits until `deadline`. On a thread without a running loop the thread sleeps. Errors: `cancelled`.
 inline void sleep_until(time_point deadline) {
   if (scheduler::current() == nullptr) return detail::sleep_on_thread(deadline);
-  scheduler& here = detail::suspending_scheduler("sleep in a callback would block its loop: spawn a coroutine that sleeps");
+  scheduler& here =
+      detail::suspending_scheduler("sleep in a callback would block its loop: spawn a coroutine that sleeps");
   if (EVENTER_UNLIKELY(here.cancellation_due())) return;
   detail::throw_if_canceled(here.park_until(deadline));
 }

@@ -1,8 +1,8 @@
 // descriptor: the loop's view of one open file that a stream, an acceptor or a socket of ours owns.
 //
-// It is on the heap, because the loop reaches it while its coroutine's stack is elsewhere. It is registered once, edge-triggered, at its
-// first would-block. What must not be broken: `drained` may only be set where no byte, end or error can be left that no
-// further edge announces (see `note_read`).
+// It is on the heap, because the loop reaches it while its coroutine's stack is elsewhere. It is registered once,
+// edge-triggered, at its first would-block. What must not be broken: `drained` may only be set where no byte, end or
+// error can be left that no further edge announces (see `note_read`).
 #pragma once
 
 #include <sys/stat.h>
@@ -28,7 +28,9 @@ class descriptor {
 
   descriptor(int fd, origin from) noexcept : fd_(fd), adopted_(from == origin::adopted) {
     read_source_.abandon = [](wait_source& source, control_block&) noexcept { of_read_source(source).forget_reader(); };
-    write_source_.abandon = [](wait_source& source, control_block&) noexcept { of_write_source(source).forget_writer(); };
+    write_source_.abandon = [](wait_source& source, control_block&) noexcept {
+      of_write_source(source).forget_writer();
+    };
     classify();
   }
   descriptor(const descriptor&) = delete;
@@ -45,9 +47,9 @@ class descriptor {
   // Whether the last read proved that nothing is left, so that trying again would only cost a system call.
   bool known_empty() const noexcept { return drained_; }
 
-  // A read that asked for `asked` bytes got `got` of them. Fewer than asked for means empty only on a byte-stream socket whose last
-  // event carried nothing special: with a half-close, urgent data or an error in the same edge no second edge comes. (Before the
-  // first event it is safe too: the registration will report whatever there is.)
+  // A read that asked for `asked` bytes got `got` of them. Fewer than asked for means empty only on a byte-stream
+  // socket whose last event carried nothing special: with a half-close, urgent data or an error in the same edge no
+  // second edge comes. (Before the first event it is safe too: the registration will report whatever there is.)
   void note_read(std::size_t asked, std::size_t got) noexcept { drained_ = got < asked && byte_stream_ && !special_; }
   // A read answered EAGAIN: everything that was announced has been taken.
   void note_read_would_block() noexcept {
@@ -55,11 +57,12 @@ class descriptor {
     special_ = false;
   }
 
-  // Suspends the running coroutine until the descriptor may be read (written) again. Spurious wake-ups happen: try, then wait.
+  // Suspends the running coroutine until the descriptor may be read (written) again. Spurious wake-ups happen: try,
+  // then wait.
   //
-  // Errors: busy if somebody else waits already or the descriptor belongs to another loop; closed; timed_out; canceled (or the
-  // exception `cancelled`); what epoll_ctl answers, EPERM where the kind of file can't be waited for.
-  // Requires: the last try answered EAGAIN, or known_empty().
+  // Errors: busy if somebody else waits already or the descriptor belongs to another loop; closed; timed_out; canceled
+  // (or the exception `cancelled`); what epoll_ctl answers, EPERM where the kind of file can't be waited for. Requires:
+  // the last try answered EAGAIN, or known_empty().
   EVENTER_ALWAYS_INLINE std::error_code wait_readable(time_point deadline) { return wait(direction::read, deadline); }
   EVENTER_ALWAYS_INLINE std::error_code wait_writable(time_point deadline) { return wait(direction::write, deadline); }
 
@@ -113,8 +116,8 @@ class descriptor {
 
   enum class direction : bool { read, write };
   control_block*& waiter(direction which) noexcept { return which == direction::read ? reader_ : writer_; }
-  // What comes before and after the suspension is out of line, and the suspension itself is in the frame of the stream's call: two frames
-  // would be in every parked stack otherwise, and mispredicted at every resume.
+  // What comes before and after the suspension is out of line, and the suspension itself is in the frame of the
+  // stream's call: two frames would be in every parked stack otherwise, and mispredicted at every resume.
   struct prepared {
     bool park;  // false: `error` is the answer
     int error;

@@ -1,7 +1,7 @@
 // event_loop: one thread's scheduler joined to a reactor. It runs coroutines, fires time limits, hears other threads.
 //
-// One turn: what was posted, what is ready (bounded), what the kernel reports, whose time has come. A loop is used on the thread
-// that runs it; post, spawn and stop may be called from any thread.
+// One turn: what was posted, what is ready (bounded), what the kernel reports, whose time has come. A loop is used on
+// the thread that runs it; post, spawn and stop may be called from any thread.
 #pragma once
 
 #include <atomic>
@@ -24,20 +24,21 @@
 namespace eventer::inline EVENTER_ABI {
 
 struct loop_stats {
-  std::size_t coroutines = 0;        // living
-  std::uint64_t resumes = 0;         // of coroutines
-  std::uint64_t turns = 0;           // of the loop
-  std::uint64_t waits = 0;           // calls of the reactor
-  std::uint64_t events = 0;          // what they reported
-  std::uint64_t stale_events = 0;    // for descriptors that were closed before
-  std::uint64_t rebuilds = 0;        // of the kernel's registration set, because stale events did not end
-  std::size_t registrations = 0;     // descriptors registered now
-  std::size_t timers = 0;            // armed now
+  std::size_t coroutines = 0;      // living
+  std::uint64_t resumes = 0;       // of coroutines
+  std::uint64_t turns = 0;         // of the loop
+  std::uint64_t waits = 0;         // calls of the reactor
+  std::uint64_t events = 0;        // what they reported
+  std::uint64_t stale_events = 0;  // for descriptors that were closed before
+  std::uint64_t rebuilds = 0;      // of the kernel's registration set, because stale events did not end
+  std::size_t registrations = 0;   // descriptors registered now
+  std::size_t timers = 0;          // armed now
 };
 
 class EVENTER_API event_loop final : public scheduler {
  public:
-  // Throws std::system_error: no descriptor left for the reactor, or a machine setting forbids switching stacks (the text says which).
+  // Throws std::system_error: no descriptor left for the reactor, or a machine setting forbids switching stacks (the
+  // text says which).
   explicit event_loop(const loop_options& options = {})
       : scheduler(options.for_scheduler()), options_(options), reactor_(std::make_unique<epoll_reactor>()) {
     if (options.fault_reports) faults_.emplace();
@@ -51,8 +52,8 @@ class EVENTER_API event_loop final : public scheduler {
       if (each.owner != nullptr) each.owner->forget_loop();
   }
 
-  // Runs until stop(), or until no coroutine lives, nothing is posted and no work_guard is held. What a posted function throws
-  // leaves run(); the loop stays usable. Errors: as above, or std::system_error from the reactor.
+  // Runs until stop(), or until no coroutine lives, nothing is posted and no work_guard is held. What a posted function
+  // throws leaves run(); the loop stays usable. Errors: as above, or std::system_error from the reactor.
   void run() {
     run_while([this] { return living() > 0 || !posts().empty() || guards_.load(std::memory_order_relaxed) > 0; });
   }
@@ -70,15 +71,16 @@ class EVENTER_API event_loop final : public scheduler {
     return static_cast<std::size_t>(resumes() - before);
   }
 
-  // From any thread; as eventer::spawn. Outside this loop (another thread, or before run) the coroutine starts at the loop's next
-  // turn, which is now if it sleeps; its handle may be joined on any thread, and an error of the spawn comes out of the join.
+  // From any thread; as eventer::spawn. Outside this loop (another thread, or before run) the coroutine starts at the
+  // loop's next turn, which is now if it sleeps; its handle may be joined on any thread, and an error of the spawn
+  // comes out of the join.
   template <class F, class... Arguments>
-    requires detail::spawnable<F, Arguments...>
+  requires detail::spawnable<F, Arguments...>
   auto spawn(F&& function, Arguments&&... arguments) {
     return spawn(spawn_options{}, std::forward<F>(function), std::forward<Arguments>(arguments)...);
   }
   template <class F, class... Arguments>
-    requires detail::spawnable<F, Arguments...>
+  requires detail::spawnable<F, Arguments...>
   auto spawn(const spawn_options& options, F&& function, Arguments&&... arguments) {
     if (scheduler::current() == this)
       return detail::spawn_here(*this, options, std::forward<F>(function), std::forward<Arguments>(arguments)...);
@@ -106,7 +108,7 @@ class EVENTER_API event_loop final : public scheduler {
   // What the stacks of this loop cost; see stack_report. Requires: the loop's thread, or a loop that does not run.
   stack_report stacks() { return make_stack_report(*this); }
 
-  // --- for eventer::run and for descriptors ---------------------------------------------------------------------------------
+  // --- for eventer::run and for descriptors ---
 
   // Runs `function` as the loop's first coroutine until it has ended, or stop().
   template <class F>
@@ -138,12 +140,14 @@ class EVENTER_API event_loop final : public scheduler {
     release_slot(owner.slot_);
     --stats_.registrations;
   }
-  // Waits for a descriptor that foreign code reads, writes and closes; see foreign_descriptor.hpp. Requires: in a coroutine.
+  // Waits for a descriptor that foreign code reads, writes and closes; see foreign_descriptor.hpp. Requires: in a
+  // coroutine.
   std::error_code wait_foreign(int fd, io_mask interest, time_point deadline) {
     if (fd < 0) return std::make_error_code(std::errc::bad_file_descriptor);
     const auto index = static_cast<std::size_t>(fd);
     if (foreign_.size() <= index) foreign_.resize(index + 1);
-    if (foreign_[index] == nullptr) foreign_[index] = std::make_unique<foreign_descriptor>(*reactor_, fd, foreign_token | index);
+    if (foreign_[index] == nullptr)
+      foreign_[index] = std::make_unique<foreign_descriptor>(*reactor_, fd, foreign_token | index);
     return foreign_[index]->wait(*this, interest, deadline);
   }
   // The loop's scratch buffer for reads without a buffer of the caller's: valid until the next await.
@@ -155,9 +159,11 @@ class EVENTER_API event_loop final : public scheduler {
   bool in_scratch(const void* data) const noexcept {
     return scratch_ != nullptr && data >= scratch_.get() && data < scratch_.get() + scratch_bytes;
   }
-  // Counts an operation that is tried before it waits. True after many in a row that did not have to: let_others_run() is due, so
-  // that a peer that always has data can't starve the others.
-  EVENTER_ALWAYS_INLINE bool count_operation() noexcept { return EVENTER_UNLIKELY(++operations_ >= operations_per_slice); }
+  // Counts an operation that is tried before it waits. True after many in a row that did not have to: let_others_run()
+  // is due, so that a peer that always has data can't starve the others.
+  EVENTER_ALWAYS_INLINE bool count_operation() noexcept {
+    return EVENTER_UNLIKELY(++operations_ >= operations_per_slice);
+  }
   // Errors: canceled, or the exception `cancelled`: who never waits would never hear of it.
   EVENTER_NOINLINE std::error_code let_others_run() {
     operations_ = 0;
@@ -182,7 +188,8 @@ class EVENTER_API event_loop final : public scheduler {
   static constexpr unsigned stale_events_before_rebuild = 100;
   static constexpr duration turn_time = std::chrono::microseconds(100);
 
-  // One registration: the generation, 31 bits that go into the token, tells its events from those of a predecessor in the same place.
+  // One registration: the generation, 31 bits that go into the token, tells its events from those of a predecessor in
+  // the same place.
   struct slot {
     descriptor* owner = nullptr;
     std::uint32_t generation = 0;
@@ -215,7 +222,8 @@ class EVENTER_API event_loop final : public scheduler {
     if (timer_count() > 0) expire_timers(clock::now(), timer_budget);
   }
 
-  // The ready ones, also those that become ready meanwhile; but a chain that never ends gets a bounded time before the kernel is asked.
+  // The ready ones, also those that become ready meanwhile; but a chain that never ends gets a bounded time before the
+  // kernel is asked.
   void run_ready_for_a_while() {
     run_ready(resume_batch);
     if (EVENTER_LIKELY(ready_count() == 0)) return;
@@ -231,7 +239,8 @@ class EVENTER_API event_loop final : public scheduler {
     release_peak_memory();
     if (stop_.load(std::memory_order_relaxed) || !posts().announce_sleep()) return time_point::min();
     if (timer_count() > 0) return timers().earliest();
-    if (EVENTER_UNLIKELY(stats_.registrations == 0 && foreign_.empty() && living() > 0 && !deadlock_reported_)) report_deadlock();
+    if (EVENTER_UNLIKELY(stats_.registrations == 0 && foreign_.empty() && living() > 0 && !deadlock_reported_))
+      report_deadlock();
     return no_deadline;
   }
 
@@ -254,7 +263,8 @@ class EVENTER_API event_loop final : public scheduler {
     if (EVENTER_UNLIKELY(stale_since_rebuild_ >= stale_events_before_rebuild)) rebuild_reactor();
   }
 
-  // Somebody holds a duplicate of a file that was closed here, and the kernel goes on reporting it: start with a fresh set.
+  // Somebody holds a duplicate of a file that was closed here, and the kernel goes on reporting it: start with a fresh
+  // set.
   EVENTER_NOINLINE void rebuild_reactor() {
     stale_since_rebuild_ = 0;
     if (const std::error_code error = reactor_->rebuild()) {
@@ -289,12 +299,15 @@ class EVENTER_API event_loop final : public scheduler {
     here.next_free = free_slot_;
     free_slot_ = index;
   }
-  std::uint64_t token_of(std::uint32_t index) const noexcept { return (std::uint64_t{slots_[index].generation} << 32) | index; }
+  std::uint64_t token_of(std::uint32_t index) const noexcept {
+    return (std::uint64_t{slots_[index].generation} << 32) | index;
+  }
 
   EVENTER_NOINLINE void report_deadlock() {
     deadlock_reported_ = true;
     log(log_level::warning,
-        "%zu coroutines wait, and nothing on this loop can wake them: no descriptor, no timer (a post from another thread still could)", living());
+        "%zu coroutines wait, and nothing on this loop can wake them: no descriptor, no timer (a post from another thread still could)",
+        living());
     for_each_living([this](control_block& block) { log(log_level::info, "waiting: %s", display_name(block)); });
   }
 
@@ -305,7 +318,8 @@ class EVENTER_API event_loop final : public scheduler {
     try {
       std::rethrow_exception(exception);
     } catch (const std::exception& failure) {
-      log(log_level::error, "an exception left coroutine \"%s\", which nobody can join any more: %s", display_name(block), failure.what());
+      log(log_level::error, "an exception left coroutine \"%s\", which nobody can join any more: %s",
+          display_name(block), failure.what());
     } catch (...) {
       log(log_level::error, "an exception left coroutine \"%s\", which nobody can join any more", display_name(block));
     }
@@ -332,7 +346,8 @@ class EVENTER_API event_loop final : public scheduler {
   std::optional<fault_reports> faults_;
 };
 
-// Keeps run() from returning although nothing is left to do, for somebody who will post later. May be held on any thread.
+// Keeps run() from returning although nothing is left to do, for somebody who will post later. May be held on any
+// thread.
 class work_guard {
  public:
   explicit work_guard(event_loop& loop) noexcept : loop_(&loop) { loop.hold(); }
@@ -349,7 +364,7 @@ class work_guard {
   event_loop* loop_;
 };
 
-// --- descriptor members that need the loop -----------------------------------------------------------------------------------
+// --- descriptor members that need the loop ---
 
 inline std::error_code descriptor::bind_to_loop(scheduler& here) {
   auto& loop = static_cast<event_loop&>(here);
@@ -383,12 +398,16 @@ EVENTER_NOINLINE inline descriptor::prepared descriptor::prepare_wait(direction 
 
 EVENTER_NOINLINE inline std::error_code descriptor::finish_wait(direction which) {
   switch (scheduler::running_block()->wake) {
-    case wake_reason::timed_out: return make_error_code(errc::timed_out);
-    case wake_reason::closed: return make_error_code(errc::closed);  // this descriptor may be destroyed by now
+    case wake_reason::timed_out:
+      return make_error_code(errc::timed_out);
+    case wake_reason::closed:
+      return make_error_code(errc::closed);  // this descriptor may be destroyed by now
     case wake_reason::canceled:
       detail::throw_if_canceled(wake_reason::canceled);
       return make_error_code(errc::canceled);
-    default: waiter(which) = nullptr; return {};
+    default:
+      waiter(which) = nullptr;
+      return {};
   }
 }
 

@@ -1,7 +1,8 @@
 // fault_reports: a stack overflow ends in a message that names the coroutine, not in silence.
 //
-// Installs handlers for SIGSEGV and SIGBUS only where the program has none, and puts the default back when it is destroyed. Everything in the
-// handler is async-signal-safe; after its message the fault happens again with the default action, so core files and exit status stay.
+// Installs handlers for SIGSEGV and SIGBUS only where the program has none, and puts the default back when it is
+// destroyed. Everything in the handler is async-signal-safe; after its message the fault happens again with the default
+// action, so core files and exit status stay.
 #pragma once
 
 #include <signal.h>
@@ -20,7 +21,9 @@ class fault_reports {
     if (users_.fetch_add(1) > 0) return;
     for (const int signal : {SIGSEGV, SIGBUS}) {
       struct sigaction present {};
-      if (::sigaction(signal, nullptr, &present) != 0 || (present.sa_flags & SA_SIGINFO) != 0 || present.sa_handler != SIG_DFL) continue;
+      if (::sigaction(signal, nullptr, &present) != 0 || (present.sa_flags & SA_SIGINFO) != 0 ||
+          present.sa_handler != SIG_DFL)
+        continue;
       struct sigaction ours {};
       ours.sa_sigaction = &on_fault;
       ours.sa_flags = SA_SIGINFO | SA_ONSTACK;
@@ -34,7 +37,8 @@ class fault_reports {
     if (users_.fetch_sub(1) > 1) return;
     for (const int signal : {SIGSEGV, SIGBUS}) {
       struct sigaction present {};
-      if (::sigaction(signal, nullptr, &present) == 0 && (present.sa_flags & SA_SIGINFO) != 0 && present.sa_sigaction == &on_fault)
+      if (::sigaction(signal, nullptr, &present) == 0 && (present.sa_flags & SA_SIGINFO) != 0 &&
+          present.sa_sigaction == &on_fault)
         ::signal(signal, SIG_DFL);
     }
   }
@@ -79,7 +83,9 @@ class fault_reports {
     }
     ::signal(signal, SIG_DFL);  // the fault happens again, now for real
   }
-  static void say(const char* text) noexcept { [[maybe_unused]] const auto written = ::write(2, text, std::strlen(text)); }
+  static void say(const char* text) noexcept {
+    [[maybe_unused]] const auto written = ::write(2, text, std::strlen(text));
+  }
   static void say_number(std::size_t number) noexcept {
     char digits[24];
     char* at = digits + sizeof digits;

@@ -1,6 +1,7 @@
 // foreign_descriptor: waiting for a descriptor that other code reads, writes and closes (libpq's socket, hiredis's).
 //
-// Nothing is known of what that code leaves unread, so each wait arms one event anew. The number may stand for another file each time.
+// Nothing is known of what that code leaves unread, so each wait arms one event anew. The number may stand for another
+// file each time.
 #pragma once
 
 #include "eventer/base/result.hpp"
@@ -18,8 +19,8 @@ class foreign_descriptor {
     };
   }
 
-  // Suspends the running coroutine until the descriptor is ready. Errors: busy if another coroutine waits for the same; timed_out;
-  // canceled; what epoll_ctl answers. A regular file is always ready.
+  // Suspends the running coroutine until the descriptor is ready. Errors: busy if another coroutine waits for the same;
+  // timed_out; canceled; what epoll_ctl answers. A regular file is always ready.
   std::error_code wait(scheduler& here, io_mask interest, time_point deadline) {
     side& mine = any(interest & io_mask::read) ? reader_ : writer_;
     if (mine.waiter != nullptr) return make_error_code(errc::busy);
@@ -33,9 +34,12 @@ class foreign_descriptor {
     const wake_reason reason = here.park_until(deadline);
     detail::throw_if_canceled(reason);
     switch (reason) {
-      case wake_reason::timed_out: return make_error_code(errc::timed_out);
-      case wake_reason::canceled: return make_error_code(errc::canceled);
-      default: return {};
+      case wake_reason::timed_out:
+        return make_error_code(errc::timed_out);
+      case wake_reason::canceled:
+        return make_error_code(errc::canceled);
+      default:
+        return {};
     }
   }
 

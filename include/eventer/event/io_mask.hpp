@@ -8,7 +8,8 @@
 namespace eventer::inline EVENTER_ABI {
 
 enum class io_mask : std::uint8_t { none = 0, read = 1, write = 2, error = 4, special = 8 };
-// special: hang-up, half-close, urgent data or an error came with it. A short read then proves nothing; see descriptor.hpp.
+// special: hang-up, half-close, urgent data or an error came with it. A short read then proves nothing; see
+// descriptor.hpp.
 
 constexpr io_mask operator|(io_mask a, io_mask b) noexcept {
   return static_cast<io_mask>(static_cast<std::uint8_t>(a) | static_cast<std::uint8_t>(b));

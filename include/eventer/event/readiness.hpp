@@ -1,11 +1,13 @@
-// readable and writable: awaitables for descriptors that other code reads, writes and closes, such as the socket of a database client.
+// readable and writable: awaitables for descriptors that other code reads, writes and closes, such as the socket of a
+// database client.
 //
 //   while (PQisBusy(connection)) {
 //     if (!eventer::await(eventer::readable(PQsocket(connection), 10s))) return error();
 //     PQconsumeInput(connection);
 //   }
 //
-// They own nothing and close nothing. For descriptors that the library is to read and write, use a stream: it needs fewer system calls.
+// They own nothing and close nothing. For descriptors that the library is to read and write, use a stream: it needs
+// fewer system calls.
 #pragma once
 
 #include "eventer/coro/await.hpp"
@@ -21,13 +23,14 @@ class readiness {
   explicit readiness(int fd) noexcept : fd_(fd) {}
   readiness(int fd, duration limit) noexcept : fd_(fd), limit_(limit) {}
 
-  // Completes: when the descriptor can be read (written), has an error, or its peer has hung up; spurious wake-ups happen: try, then wait.
-  // A regular file is always ready. One coroutine may wait for each direction of a descriptor.
+  // Completes: when the descriptor can be read (written), has an error, or its peer has hung up; spurious wake-ups
+  // happen: try, then wait. A regular file is always ready. One coroutine may wait for each direction of a descriptor.
   // Errors: timed_out; busy; bad_file_descriptor and whatever else epoll_ctl or poll answers.
   io_result<void> await_here() const {
     const time_point deadline = limit_ == duration::max() ? no_deadline : deadline_after(clock::now(), limit_);
     if (scheduler::current() == nullptr) return wait_on_thread(fd_, Interest, deadline);
-    auto& here = static_cast<event_loop&>(suspending_scheduler("await in a callback would block its loop: spawn a coroutine that waits"));
+    auto& here = static_cast<event_loop&>(
+        suspending_scheduler("await in a callback would block its loop: spawn a coroutine that waits"));
     return here.wait_foreign(fd_, Interest, deadline);
   }
 

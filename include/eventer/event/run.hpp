@@ -37,8 +37,8 @@ class terminate_message {
 
 // Makes a loop, runs `function` as its first coroutine and ends with it: what still runs then is cancelled and unwound.
 //
-// Returns: the function's result if it is an int, else 0. What it throws comes out of here. Reports stack overflows by name.
-// Errors: std::system_error where a loop can't be made.
+// Returns: the function's result if it is an int, else 0. What it throws comes out of here. Reports stack overflows by
+// name. Errors: std::system_error where a loop can't be made.
 template <class F>
 int run(F&& function, loop_options options = {}) {
   options.fault_reports = true;

@@ -1,6 +1,8 @@
-// stack_report: what the coroutines of a loop cost in stack bytes and in copying, a row per spawn name or entry function.
+// stack_report: what the coroutines of a loop cost in stack bytes and in copying, a row per spawn name or entry
+// function.
 //
-// Making one visits every living coroutine; nothing is counted for it while they run, but what a suspension records anyway.
+// Making one visits every living coroutine; nothing is counted for it while they run, but what a suspension records
+// anyway.
 #pragma once
 
 #include <algorithm>
@@ -17,10 +19,10 @@ namespace eventer::inline EVENTER_ABI {
 
 struct stack_report {
   struct row {
-    std::string name;             // the spawn name, else the entry function's symbol or type
-    std::uint64_t spawned = 0;    // so far
-    std::size_t alive = 0;        // now
-    std::size_t parked_bytes = 0;  // save stacks in use now (their capacity)
+    std::string name;                       // the spawn name, else the entry function's symbol or type
+    std::uint64_t spawned = 0;              // so far
+    std::size_t alive = 0;                  // now
+    std::size_t parked_bytes = 0;           // save stacks in use now (their capacity)
     std::size_t p50 = 0, p99 = 0, max = 0;  // of the bytes live at the last suspension, over those alive
     std::size_t high_water_mark = 0;        // deepest suspension so far
     std::uint64_t swaps = 0;                // how often its bytes were copied out
@@ -36,7 +38,8 @@ struct stack_report {
   std::string to_json() const;
 
   template <class Traits>
-  friend std::basic_ostream<char, Traits>& operator<<(std::basic_ostream<char, Traits>& out, const stack_report& report) {
+  friend std::basic_ostream<char, Traits>& operator<<(std::basic_ostream<char, Traits>& out,
+                                                      const stack_report& report) {
     const std::string text = report.to_string();
     return out.write(text.data(), static_cast<std::streamsize>(text.size()));
   }
@@ -135,13 +138,14 @@ inline std::string stack_report::to_string() const {
   char line[512];
   std::string text;
   const auto append = [&](const row& each) {
-    std::snprintf(line, sizeof line, "%-32.32s %9zu %9llu %10zu %6zu %6zu %6zu %7zu %11llu %14llu\n", each.name.c_str(), each.alive,
-                  static_cast<unsigned long long>(each.spawned), each.parked_bytes, each.p50, each.p99, each.max, each.high_water_mark,
-                  static_cast<unsigned long long>(each.swaps), static_cast<unsigned long long>(each.bytes_copied));
+    std::snprintf(line, sizeof line, "%-32.32s %9zu %9llu %10zu %6zu %6zu %6zu %7zu %11llu %14llu\n", each.name.c_str(),
+                  each.alive, static_cast<unsigned long long>(each.spawned), each.parked_bytes, each.p50, each.p99,
+                  each.max, each.high_water_mark, static_cast<unsigned long long>(each.swaps),
+                  static_cast<unsigned long long>(each.bytes_copied));
     text += line;
   };
-  std::snprintf(line, sizeof line, "%-32s %9s %9s %10s %6s %6s %6s %7s %11s %14s\n", "coroutine", "alive", "spawned", "parked B", "p50 B",
-                "p99 B", "max B", "mark B", "swaps", "copied B");
+  std::snprintf(line, sizeof line, "%-32s %9s %9s %10s %6s %6s %6s %7s %11s %14s\n", "coroutine", "alive", "spawned",
+                "parked B", "p50 B", "p99 B", "max B", "mark B", "swaps", "copied B");
   text += line;
   for (const row& each : rows) append(each);
   if (rows.size() > 1) append(total);
@@ -154,21 +158,23 @@ inline std::string stack_report::to_string() const {
 inline std::string stack_report::to_json() const {
   char line[512];
   const auto object = [&](const row& each) {
-    std::snprintf(line, sizeof line,
-                  ",\"alive\":%zu,\"spawned\":%llu,\"parked_bytes\":%zu,\"p50\":%zu,\"p99\":%zu,\"max\":%zu,\"high_water_mark\":%zu,"
-                  "\"swaps\":%llu,\"bytes_copied\":%llu}",
-                  each.alive, static_cast<unsigned long long>(each.spawned), each.parked_bytes, each.p50, each.p99, each.max,
-                  each.high_water_mark, static_cast<unsigned long long>(each.swaps),
-                  static_cast<unsigned long long>(each.bytes_copied));
+    std::snprintf(
+        line, sizeof line,
+        ",\"alive\":%zu,\"spawned\":%llu,\"parked_bytes\":%zu,\"p50\":%zu,\"p99\":%zu,\"max\":%zu,\"high_water_mark\":%zu,"
+        "\"swaps\":%llu,\"bytes_copied\":%llu}",
+        each.alive, static_cast<unsigned long long>(each.spawned), each.parked_bytes, each.p50, each.p99, each.max,
+        each.high_water_mark, static_cast<unsigned long long>(each.swaps),
+        static_cast<unsigned long long>(each.bytes_copied));
     return std::string("{\"name\":").append(detail::quoted(each.name)).append(line);
   };
   std::string text = "{\"rows\":[";
   for (std::size_t i = 0; i < rows.size(); ++i) text.append(i == 0 ? "" : ",").append(object(rows[i]));
   text.append("],\"total\":").append(object(total));
-  std::snprintf(line, sizeof line,
-                ",\"shared_stacks\":%zu,\"swaps\":%llu,\"bytes_copied\":%llu,\"saved_bytes\":%zu,\"nanoseconds_per_swap\":%.1f}", shared_stacks,
-                static_cast<unsigned long long>(stacks.swaps), static_cast<unsigned long long>(stacks.bytes_copied), stacks.saved_bytes,
-                stacks.nanoseconds_per_swap());
+  std::snprintf(
+      line, sizeof line,
+      ",\"shared_stacks\":%zu,\"swaps\":%llu,\"bytes_copied\":%llu,\"saved_bytes\":%zu,\"nanoseconds_per_swap\":%.1f}",
+      shared_stacks, static_cast<unsigned long long>(stacks.swaps),
+      static_cast<unsigned long long>(stacks.bytes_copied), stacks.saved_bytes, stacks.nanoseconds_per_swap());
   return text += line;
 }
 

@@ -23,7 +23,8 @@ inline std::error_code wait_on_thread(int fd, io_mask interest, time_point deadl
     }
     pollfd one{fd, events, 0};
     const int count = system::poll(&one, 1, milliseconds);
-    if (count > 0) return (one.revents & POLLNVAL) != 0 ? std::make_error_code(std::errc::bad_file_descriptor) : std::error_code();
+    if (count > 0)
+      return (one.revents & POLLNVAL) != 0 ? std::make_error_code(std::errc::bad_file_descriptor) : std::error_code();
     if (count < 0 && errno != EINTR) return error_from_errno(errno);
     if (count == 0 && clock::now() >= deadline) return make_error_code(errc::timed_out);
   }

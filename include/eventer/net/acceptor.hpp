@@ -1,4 +1,5 @@
-// basic_acceptor: a listening socket whose accept reads as if it blocked, and that survives what the world does to listeners.
+// basic_acceptor: a listening socket whose accept reads as if it blocked, and that survives what the world does to
+// listeners.
 #pragma once
 
 #include <fcntl.h>
@@ -10,9 +11,9 @@
 namespace eventer::inline EVENTER_ABI {
 
 struct listen_options {
-  int backlog = 4096;        // the kernel cuts it to net.core.somaxconn
-  bool reuse_port = false;   // several sockets share the address, and the kernel spreads connections over them
-  bool v6_only = false;      // an IPv6 socket refuses IPv4 peers
+  int backlog = 4096;       // the kernel cuts it to net.core.somaxconn
+  bool reuse_port = false;  // several sockets share the address, and the kernel spreads connections over them
+  bool v6_only = false;     // an IPv6 socket refuses IPv4 peers
 };
 
 template <class Stream>
@@ -35,7 +36,8 @@ class basic_acceptor {
     const int on = 1, v6_only = options.v6_only ? 1 : 0;
     // So that a restarted server need not wait for its predecessor's connections to be forgotten.
     if (where.family() != AF_UNIX) (void)system::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (where.family() == AF_INET6) (void)system::setsockopt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, &v6_only, sizeof v6_only);
+    if (where.family() == AF_INET6)
+      (void)system::setsockopt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, &v6_only, sizeof v6_only);
     if (options.reuse_port && system::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0)
       return error_from_errno(errno);
     if (system::bind(fd.get(), where.data(), where.size()) != 0) return error_from_errno(errno);
@@ -46,9 +48,9 @@ class basic_acceptor {
     return result;
   }
 
-  // The next connection. Completes: when one has come. Errors: closed, timed_out, canceled and no others: connections that ended while
-  // they waited, and a lack of descriptors or memory, are dealt with inside (counted, logged now and then, with a pause in which other
-  // coroutines run), so `while (auto c = acceptor.accept())` is a correct server.
+  // The next connection. Completes: when one has come. Errors: closed, timed_out, canceled and no others: connections
+  // that ended while they waited, and a lack of descriptors or memory, are dealt with inside (counted, logged now and
+  // then, with a pause in which other coroutines run), so `while (auto c = acceptor.accept())` is a correct server.
   io_result<Stream> accept() { return accept_until(no_deadline); }
   io_result<Stream> accept(duration limit) { return accept_until(deadline_after(clock::now(), limit)); }
 
@@ -120,19 +122,21 @@ class basic_acceptor {
             if (const std::error_code end = pause(error_from_errno(errno), deadline)) return end;
           break;
         default:  // it does not listen any more, whoever has seen to that
-          log(log_level::error, "accept on %s: %s", local().to_string().c_str(), error_from_errno(errno).message().c_str());
+          log(log_level::error, "accept on %s: %s", local().to_string().c_str(),
+              error_from_errno(errno).message().c_str());
           close();
           return errc::closed;
       }
     }
   }
 
-  // Nothing can be accepted now: others run, and may give back what is missing. Longer each time, until a connection is accepted.
+  // Nothing can be accepted now: others run, and may give back what is missing. Longer each time, until a connection is
+  // accepted.
   std::error_code pause(std::error_code error, time_point deadline) {
     const time_point now = clock::now();
     if (now >= next_report_) {
-      log(log_level::error, "accept on %s: %s; pausing (%llu connections were closed unserved so far)", local().to_string().c_str(),
-          error.message().c_str(), static_cast<unsigned long long>(shed_));
+      log(log_level::error, "accept on %s: %s; pausing (%llu connections were closed unserved so far)",
+          local().to_string().c_str(), error.message().c_str(), static_cast<unsigned long long>(shed_));
       next_report_ = now + quiet_time;
     }
     pause_ = pause_ == duration::zero() ? first_pause : pause_ * 2 < longest_pause ? pause_ * 2 : longest_pause;
@@ -151,8 +155,8 @@ class basic_acceptor {
     reserve_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   }
   void recovered() {
-    log(log_level::info, "accept on %s: goes on; %llu connections were closed unserved so far", local().to_string().c_str(),
-        static_cast<unsigned long long>(shed_));
+    log(log_level::info, "accept on %s: goes on; %llu connections were closed unserved so far",
+        local().to_string().c_str(), static_cast<unsigned long long>(shed_));
     pause_ = duration::zero();
   }
 

@@ -1,4 +1,5 @@
-// endpoint: an address to connect to or to listen on, IPv4, IPv6 or a unix path; parsed from text without looking up names.
+// endpoint: an address to connect to or to listen on, IPv4, IPv6 or a unix path; parsed from text without looking up
+// names.
 #pragma once
 
 #include <arpa/inet.h>
@@ -24,8 +25,8 @@ class endpoint {
     std::memcpy(&storage_, address, size_);
   }
 
-  // "127.0.0.1:80", "[::1]:80", "[fe80::1%2]:80" or "unix:/run/x" ("unix:@name" is Linux's abstract namespace). Port 0 lets the kernel choose.
-  // Errors: bad_address.
+  // "127.0.0.1:80", "[::1]:80", "[fe80::1%2]:80" or "unix:/run/x" ("unix:@name" is Linux's abstract namespace). Port 0
+  // lets the kernel choose. Errors: bad_address.
   static io_result<endpoint> parse(std::string_view text) {
     if (text.find('\0') != std::string_view::npos) return errc::bad_address;  // the C functions below would stop there
     if (text.starts_with("unix:")) return parse_unix(text.substr(5));
@@ -59,13 +60,15 @@ class endpoint {
         return text;
       }
       case AF_UNIX: {
-        const std::size_t length = size_ > offsetof(sockaddr_un, sun_path) ? size_ - offsetof(sockaddr_un, sun_path) : 0;
+        const std::size_t length =
+            size_ > offsetof(sockaddr_un, sun_path) ? size_ - offsetof(sockaddr_un, sun_path) : 0;
         const char* const path = as<sockaddr_un>().sun_path;
         const bool abstract = length > 0 && path[0] == '\0';
         std::string name = abstract ? "unix:@" : "unix:";
         return abstract ? name.append(path + 1, length - 1) : name.append(path, ::strnlen(path, length));
       }
-      default: return "(no address)";
+      default:
+        return "(no address)";
     }
   }
   // 0 for a unix path.

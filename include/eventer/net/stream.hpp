@@ -1,11 +1,12 @@
 // stream: a connected byte stream whose calls read as if they blocked. tcp_stream and unix_stream add how to get one.
 //
-// A call tries the kernel first; only where that answers EAGAIN does the coroutine park. One reader and one writer may use a
-// stream at the same time; a second reader gets `busy`. Nothing but the calling coroutine ever touches the caller's buffer, so buffers
-// may be locals on a shared stack.
+// A call tries the kernel first; only where that answers EAGAIN does the coroutine park. One reader and one writer may
+// use a stream at the same time; a second reader gets `busy`. Nothing but the calling coroutine ever touches the
+// caller's buffer, so buffers may be locals on a shared stack.
 //
-// Errors of every call, beside those named at each: what the kernel answers (connection_reset, broken_pipe, ...), `timed_out` when a limit
-// was given, `closed` when the stream is closed here meanwhile, `busy`, and for a cancelled coroutine the exception `cancelled`.
+// Errors of every call, beside those named at each: what the kernel answers (connection_reset, broken_pipe, ...),
+// `timed_out` when a limit was given, `closed` when the stream is closed here meanwhile, `busy`, and for a cancelled
+// coroutine the exception `cancelled`.
 #pragma once
 
 #include <signal.h>
@@ -24,7 +25,8 @@ namespace eventer::inline EVENTER_ABI {
 
 namespace detail {
 
-// SIGPIPE must never reach the program: sockets say so in the call, for the rest it is blocked around the call and consumed.
+// SIGPIPE must never reach the program: sockets say so in the call, for the rest it is blocked around the call and
+// consumed.
 inline ssize_t write_without_signal(const descriptor& to, const void* data, std::size_t size) {
   if (EVENTER_LIKELY(to.is_socket())) return system::send(to.fd(), data, size, MSG_NOSIGNAL);
   sigset_t pipe, old, pending;
@@ -46,12 +48,14 @@ inline ssize_t write_without_signal(const descriptor& to, const void* data, std:
 }
 
 inline ssize_t read_from(const descriptor& from, void* data, std::size_t size) noexcept {
-  return EVENTER_LIKELY(from.is_socket()) ? system::recv(from.fd(), data, size, 0) : system::read(from.fd(), data, size);
+  return EVENTER_LIKELY(from.is_socket()) ? system::recv(from.fd(), data, size, 0)
+                                          : system::read(from.fd(), data, size);
 }
 
 inline bool would_block(int error) noexcept { return error == EAGAIN || error == EWOULDBLOCK; }
 
-// Asked before each try of an operation, as it may otherwise never wait: then others get their turn, and a cancellation is delivered.
+// Asked before each try of an operation, as it may otherwise never wait: then others get their turn, and a cancellation
+// is delivered.
 EVENTER_ALWAYS_INLINE bool turn_is_over() noexcept {
   scheduler* const here = scheduler::current();
   return EVENTER_LIKELY(here != nullptr) && static_cast<event_loop*>(here)->count_operation();
@@ -66,12 +70,10 @@ class stream {
   stream(stream&&) noexcept = default;
   stream& operator=(stream&&) noexcept = default;
 
-  // Reads what is there, at least one byte. Completes: when bytes have come. Errors: end_of_stream when the peer has closed its side.
-  // A buffer of size 0 answers 0 at once.
+  // Reads what is there, at least one byte. Completes: when bytes have come. Errors: end_of_stream when the peer has
+  // closed its side. A buffer of size 0 answers 0 at once.
   io_result<std::size_t> read_some(buffer into) { return read_some_until(into, no_deadline); }
-  io_result<std::size_t> read_some(buffer into, duration limit) {
-    return read_some_until(into, deadline_of(limit));
-  }
+  io_result<std::size_t> read_some(buffer into, duration limit) { return read_some_until(into, deadline_of(limit)); }
 
   // Writes what the kernel takes, at least one byte.
   io_result<std::size_t> write_some(const_buffer from) { return write_some_until(from, no_deadline); }
@@ -79,8 +81,8 @@ class stream {
     return write_some_until(from, deadline_of(limit));
   }
 
-  // Fills the whole buffer. The limit is for all of it. `done`, where given, is how many bytes were read, also after an error: a time-out
-  // must not lose the count. Errors: end_of_stream before the buffer was full.
+  // Fills the whole buffer. The limit is for all of it. `done`, where given, is how many bytes were read, also after an
+  // error: a time-out must not lose the count. Errors: end_of_stream before the buffer was full.
   io_result<std::size_t> read_exact(buffer into) {
     std::size_t done = 0;
     return read_exact_until(into, done, no_deadline);
@@ -89,7 +91,9 @@ class stream {
     std::size_t done = 0;
     return read_exact_until(into, done, deadline_of(limit));
   }
-  io_result<std::size_t> read_exact(buffer into, std::size_t& done) { return read_exact_until(into, done, no_deadline); }
+  io_result<std::size_t> read_exact(buffer into, std::size_t& done) {
+    return read_exact_until(into, done, no_deadline);
+  }
   io_result<std::size_t> read_exact(buffer into, std::size_t& done, duration limit) {
     return read_exact_until(into, done, deadline_of(limit));
   }
@@ -103,13 +107,16 @@ class stream {
     std::size_t done = 0;
     return write_all_until(from, done, deadline_of(limit));
   }
-  io_result<std::size_t> write_all(const_buffer from, std::size_t& done) { return write_all_until(from, done, no_deadline); }
+  io_result<std::size_t> write_all(const_buffer from, std::size_t& done) {
+    return write_all_until(from, done, no_deadline);
+  }
   io_result<std::size_t> write_all(const_buffer from, std::size_t& done, duration limit) {
     return write_all_until(from, done, deadline_of(limit));
   }
 
-  // Reads what is there into the loop's scratch buffer (64 KiB): a parked reader holds no buffer at all. The view is valid until the next
-  // await of any kind; writing it back through write_some or write_all is safe. Requires: in a coroutine.
+  // Reads what is there into the loop's scratch buffer (64 KiB): a parked reader holds no buffer at all. The view is
+  // valid until the next await of any kind; writing it back through write_some or write_all is safe. Requires: in a
+  // coroutine.
   io_result<std::span<const char>> read_borrowed() { return read_borrowed_until(no_deadline); }
   io_result<std::span<const char>> read_borrowed(duration limit) { return read_borrowed_until(deadline_of(limit)); }
 
@@ -148,7 +155,8 @@ class stream {
   static io_result<std::unique_ptr<descriptor>> adopt(int fd) {
     const int flags = system::fcntl(fd, F_GETFL);
     if (flags < 0) return error_from_errno(errno);
-    if ((flags & O_NONBLOCK) == 0 && system::fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0) return error_from_errno(errno);
+    if ((flags & O_NONBLOCK) == 0 && system::fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0)
+      return error_from_errno(errno);
     return std::make_unique<descriptor>(fd, descriptor::origin::adopted);
   }
 
@@ -156,7 +164,8 @@ class stream {
   static time_point deadline_of(duration limit) noexcept { return deadline_after(clock::now(), limit); }
   bool usable() const noexcept { return descriptor_ != nullptr && descriptor_->is_usable(); }
 
-  // The deadline is looked at only where the call has to wait: a limit on a call that does not block costs reading the clock.
+  // The deadline is looked at only where the call has to wait: a limit on a call that does not block costs reading the
+  // clock.
   io_result<std::size_t> read_some_until(buffer into, time_point deadline) {
     if (EVENTER_UNLIKELY(detail::turn_is_over()))
       if (const std::error_code error = detail::let_others_run()) return error;

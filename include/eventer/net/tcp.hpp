@@ -19,8 +19,8 @@ class tcp_stream : public stream {
     return tcp_stream(std::move(*owned));
   }
 
-  // Connects to an address ("127.0.0.1:80", "[::1]:80"; no names yet). Completes: when the peer has answered. Errors: bad_address,
-  // connection_refused, network_unreachable, ..., timed_out.
+  // Connects to an address ("127.0.0.1:80", "[::1]:80"; no names yet). Completes: when the peer has answered. Errors:
+  // bad_address, connection_refused, network_unreachable, ..., timed_out.
   static io_result<tcp_stream> connect(std::string_view address) { return connect_text(address, no_deadline); }
   static io_result<tcp_stream> connect(std::string_view address, duration limit) {
     return connect_text(address, deadline_after(clock::now(), limit));
@@ -30,11 +30,13 @@ class tcp_stream : public stream {
     return connect_until(peer, deadline_after(clock::now(), limit));
   }
 
-  // True sends small writes at once instead of gathering them (TCP_NODELAY). Streams made by connect and accept start with true.
+  // True sends small writes at once instead of gathering them (TCP_NODELAY). Streams made by connect and accept start
+  // with true.
   io_result<void> set_no_delay(bool on) {
     const int value = on ? 1 : 0;
     if (!is_open()) return errc::closed;
-    if (system::setsockopt(native_handle(), IPPROTO_TCP, TCP_NODELAY, &value, sizeof value) != 0) return error_from_errno(errno);
+    if (system::setsockopt(native_handle(), IPPROTO_TCP, TCP_NODELAY, &value, sizeof value) != 0)
+      return error_from_errno(errno);
     return {};
   }
 

@@ -1,7 +1,8 @@
 // copy_stack: moves the used bytes of a stack, the innermost loop of the library.
 //
-// Whole 64-byte lines through 32-byte vectors up to 16 KiB (measured: at 200 bytes two thirds, from 3 KiB on half of what memcpy takes; beyond 16 KiB
-// memcpy wins); where the machine has none, through 16-byte vectors up to 4 KiB. Call it from a frame on another stack than the one that is written.
+// Whole 64-byte lines through 32-byte vectors up to 16 KiB (measured: at 200 bytes two thirds, from 3 KiB on half of
+// what memcpy takes; beyond 16 KiB memcpy wins); where the machine has none, through 16-byte vectors up to 4 KiB. Call
+// it from a frame on another stack than the one that is written.
 #pragma once
 
 #include <cstddef>
@@ -15,7 +16,8 @@ using vector16 [[gnu::may_alias]] = char __attribute__((vector_size(16), aligned
 
 #if EVENTER_ASAN
 // Not instrumented and not memcpy: the bytes include red zones that belong to suspended frames.
-__attribute__((no_sanitize("address"), noinline)) inline void copy_stack(char* to, const char* from, std::size_t bytes) {
+__attribute__((no_sanitize("address"), noinline)) inline void copy_stack(char* to, const char* from,
+                                                                         std::size_t bytes) {
 #if defined(__x86_64__)
   asm volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(bytes) : : "memory");
 #else
@@ -30,10 +32,10 @@ inline bool cpu_has_avx() noexcept {
   __builtin_cpu_init();
   return __builtin_cpu_supports("avx");
 }
-// Requires: bytes >= 64. Steps from the end on, where a stack's top is aligned to a line, then one that may overlap the last. The
-// lowest bytes of a stack, pushed a few instructions ago, come last: a wide load of narrow stores that have not left the store buffer
-// yet would stall.
-// All vector registers are named as clobbered: vzeroupper clears the upper half of every one of them.
+// Requires: bytes >= 64. Steps from the end on, where a stack's top is aligned to a line, then one that may overlap the
+// last. The lowest bytes of a stack, pushed a few instructions ago, come last: a wide load of narrow stores that have
+// not left the store buffer yet would stall. All vector registers are named as clobbered: vzeroupper clears the upper
+// half of every one of them.
 EVENTER_ALWAYS_INLINE void copy_lines_avx(char* to, const char* from, std::size_t bytes) {
   asm volatile(
       "1:\n\t"
@@ -54,12 +56,13 @@ EVENTER_ALWAYS_INLINE void copy_lines_avx(char* to, const char* from, std::size_
       "vzeroupper"
       : [left] "+r"(bytes)
       : [to] "r"(to), [from] "r"(from)
-      : "memory", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13",
-        "xmm14", "xmm15");
+      : "memory", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
+        "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
 }
 #endif
 
-// SSE2 or NEON, whatever sixteen bytes are on this machine. Requires: bytes is a multiple of 16, both addresses aligned to 16.
+// SSE2 or NEON, whatever sixteen bytes are on this machine. Requires: bytes is a multiple of 16, both addresses aligned
+// to 16.
 EVENTER_ALWAYS_INLINE void copy_lines(char* to, const char* from, std::size_t bytes) {
   std::size_t done = 0;
   for (; done + 64 <= bytes; done += 64) {

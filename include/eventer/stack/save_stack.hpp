@@ -1,8 +1,10 @@
-// save_stack_pool: right-sized blocks for the bytes of parked coroutines, in size classes from 64 KiB chunks; one thread, no locks.
+// save_stack_pool: right-sized blocks for the bytes of parked coroutines, in size classes from 64 KiB chunks; one
+// thread, no locks.
 //
-// Classes are 16 bytes apart up to 512, 64 up to 1 KiB (blocks of these and larger ones begin at a cache line: from there on copying
-// lines that straddle costs more than the bytes are worth), then four per doubling up to 16 KiB; still larger blocks are mapped one by
-// one. An empty chunk goes back to its source, so a peak does not stay. Nothing may allocate from here but code on a native stack.
+// Classes are 16 bytes apart up to 512, 64 up to 1 KiB (blocks of these and larger ones begin at a cache line: from
+// there on copying lines that straddle costs more than the bytes are worth), then four per doubling up to 16 KiB; still
+// larger blocks are mapped one by one. An empty chunk goes back to its source, so a peak does not stay. Nothing may
+// allocate from here but code on a native stack.
 #pragma once
 
 #include <bit>
@@ -19,7 +21,7 @@ class save_stack_pool {
   using size_class = std::uint8_t;
   static constexpr std::size_t line = 64;
   static constexpr std::size_t largest_class_bytes = 16 << 10;
-  static constexpr size_class no_class = 0;      // no block
+  static constexpr size_class no_class = 0;        // no block
   static constexpr size_class mapped_class = 127;  // larger than the largest class
 
   explicit save_stack_pool(chunk_source& source) noexcept : source_(source) {}
@@ -34,8 +36,9 @@ class save_stack_pool {
     if (bytes <= 512) return static_cast<size_class>((bytes + 15) / 16);
     if (bytes <= 1024) return static_cast<size_class>(32 + (bytes - 512 + line - 1) / line);
     if (bytes > largest_class_bytes) return mapped_class;
-    const auto doubling = static_cast<unsigned>(std::bit_width(bytes - 1)) - 1;  // bytes in (2^doubling, 2^(doubling+1)]
-    const std::size_t quarter = ((bytes - 1) >> (doubling - 2)) & 3;             // which quarter of that range
+    const auto doubling =
+        static_cast<unsigned>(std::bit_width(bytes - 1)) - 1;         // bytes in (2^doubling, 2^(doubling+1)]
+    const std::size_t quarter = ((bytes - 1) >> (doubling - 2)) & 3;  // which quarter of that range
     return static_cast<size_class>(41 + (doubling - 10) * 4 + quarter);
   }
   // Usable bytes of a block of a class below mapped_class.

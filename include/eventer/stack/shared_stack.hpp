@@ -1,8 +1,9 @@
-// shared_stack: one guarded stack that many coroutines use in turn. Its occupant's bytes stay in place until another one needs them.
+// shared_stack: one guarded stack that many coroutines use in turn. Its occupant's bytes stay in place until another
+// one needs them.
 //
-// `stack_segment` is what a stack must know of a coroutine; `occupy` is the one place where stacks are copied. Invariants kept here:
-// copying happens on a native stack; the stack pointer alone decides what is copied, [sp, top); an occupant is never copied for
-// its own resume; nothing that anybody else can reach lies in those bytes.
+// `stack_segment` is what a stack must know of a coroutine; `occupy` is the one place where stacks are copied.
+// Invariants kept here: copying happens on a native stack; the stack pointer alone decides what is copied, [sp, top);
+// an occupant is never copied for its own resume; nothing that anybody else can reach lies in those bytes.
 #pragma once
 
 #include <cstddef>
@@ -23,13 +24,13 @@ class shared_stack;
 
 // The stack's view of one coroutine: the first 42 bytes of its control block.
 struct stack_segment {
-  void* sp = nullptr;              // saved at suspension; nullptr before the first run
-  char* saved = nullptr;           // the save stack; nullptr before the first eviction
-  shared_stack* stack = nullptr;   // where it lives once it has run; nullptr: not bound yet
-  std::uint32_t saved_bytes = 0;   // how much of `saved` is valid; 0 while its bytes are on the stack itself
+  void* sp = nullptr;                 // saved at suspension; nullptr before the first run
+  char* saved = nullptr;              // the save stack; nullptr before the first eviction
+  shared_stack* stack = nullptr;      // where it lives once it has run; nullptr: not bound yet
+  std::uint32_t saved_bytes = 0;      // how much of `saved` is valid; 0 while its bytes are on the stack itself
   std::uint32_t high_water_mark = 0;  // deepest suspension, bytes
-  std::uint32_t copies = 0;        // evictions so far
-  std::uint32_t copied_units = 0;  // bytes that they moved out, in units of 16
+  std::uint32_t copies = 0;           // evictions so far
+  std::uint32_t copied_units = 0;     // bytes that they moved out, in units of 16
   save_stack_pool::size_class saved_class = save_stack_pool::no_class;
   std::uint8_t slack = 0;  // evictions in a row that needed less than a quarter of the save stack
 };
@@ -44,8 +45,7 @@ class shared_stack {
   }
 
   // A stack of a scheduler: `number` colours its top, so that the hot lines of several stacks do not share cache sets.
-  shared_stack(save_stack_pool& pool, std::size_t bytes, unsigned number)
-      : pool_(&pool), memory_(bytes) {
+  shared_stack(save_stack_pool& pool, std::size_t bytes, unsigned number) : pool_(&pool), memory_(bytes) {
     top_ = memory_.top() - top_margin - (number % 32) * 192;
   }
 
@@ -70,8 +70,9 @@ class shared_stack {
     return segment.sp == nullptr ? 0 : static_cast<std::size_t>(top_ - static_cast<char*>(segment.sp));
   }
 
-  // Makes `next` the occupant: the present one's bytes go to its save stack, those of `next` come back. Requires: called on another
-  // stack; the present occupant is suspended. False, with nothing changed, where there is no memory for the save stack.
+  // Makes `next` the occupant: the present one's bytes go to its save stack, those of `next` come back. Requires:
+  // called on another stack; the present occupant is suspended. False, with nothing changed, where there is no memory
+  // for the save stack.
   EVENTER_ALWAYS_INLINE bool occupy(stack_segment& next) noexcept {
     if (EVENTER_LIKELY(occupant_ == &next)) return true;
     return swap_in(next);
@@ -98,7 +99,8 @@ class shared_stack {
     if (EVENTER_UNLIKELY(used > segment.high_water_mark)) raise_mark(segment, used);
   }
 
-  // The scheduler's count of resumes when a coroutine last ran here; the least recently used stack takes the next new one.
+  // The scheduler's count of resumes when a coroutine last ran here; the least recently used stack takes the next new
+  // one.
   std::uint64_t last_used = 0;
 
  private:
@@ -122,7 +124,8 @@ class shared_stack {
     // Less what reading the clock takes.
     const duration taken = (clock::now() - start) - (start - before);
     ++stats_.timed_swaps;
-    if (taken > duration::zero()) stats_.timed_nanoseconds += static_cast<std::uint64_t>(taken / std::chrono::nanoseconds(1));
+    if (taken > duration::zero())
+      stats_.timed_nanoseconds += static_cast<std::uint64_t>(taken / std::chrono::nanoseconds(1));
     return good;
   }
   EVENTER_ALWAYS_INLINE bool swap_in_untimed(stack_segment& next) noexcept {
@@ -142,7 +145,8 @@ class shared_stack {
   }
 
   EVENTER_ALWAYS_INLINE bool save(stack_segment& segment) noexcept {
-    const std::size_t grain = save_stack_pool::grain_of(static_cast<std::size_t>(top_ - static_cast<char*>(segment.sp)));
+    const std::size_t grain =
+        save_stack_pool::grain_of(static_cast<std::size_t>(top_ - static_cast<char*>(segment.sp)));
     char* const low = reinterpret_cast<char*>(reinterpret_cast<std::uintptr_t>(segment.sp) & ~(grain - 1));
     const auto bytes = static_cast<std::size_t>(top_ - low);
     const std::size_t needed = bytes + context::shadow_bytes(bytes);
@@ -177,10 +181,12 @@ class shared_stack {
     if (used > stats_.high_water_mark) stats_.high_water_mark = used;
   }
 
-  // Large enough, and not far too large for several evictions in a row. Most coroutines are always parked at the same depth.
+  // Large enough, and not far too large for several evictions in a row. Most coroutines are always parked at the same
+  // depth.
   EVENTER_ALWAYS_INLINE static bool fits(stack_segment& segment, std::size_t bytes) noexcept {
     const save_stack_pool::size_class wanted = save_stack_pool::class_of(bytes);
-    if (EVENTER_UNLIKELY(wanted != segment.saved_class || wanted == save_stack_pool::mapped_class)) return fits_anyway(segment, bytes);
+    if (EVENTER_UNLIKELY(wanted != segment.saved_class || wanted == save_stack_pool::mapped_class))
+      return fits_anyway(segment, bytes);
     segment.slack = 0;
     return true;
   }

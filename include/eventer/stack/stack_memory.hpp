@@ -1,6 +1,8 @@
-// stack_memory: one mapped stack with an inaccessible guard below it, so that an overflow stops instead of running into a neighbour.
+// stack_memory: one mapped stack with an inaccessible guard below it, so that an overflow stops instead of running into
+// a neighbour.
 //
-// The guard is several pages: a frame of up to 64 KiB that skips bytes still hits it (use -fstack-clash-protection for larger ones).
+// The guard is several pages: a frame of up to 64 KiB that skips bytes still hits it (use -fstack-clash-protection for
+// larger ones).
 #pragma once
 
 #include <cstddef>
@@ -19,8 +21,9 @@ class stack_memory {
 
   stack_memory() noexcept = default;
 
-  // `bytes` usable ones, rounded up to pages; they cost memory when touched. Throws std::system_error: the kernel refuses the mapping
-  // (not_enough_memory also when the process has reached vm.max_map_count: a guarded stack takes two mappings).
+  // `bytes` usable ones, rounded up to pages; they cost memory when touched. Throws std::system_error: the kernel
+  // refuses the mapping (not_enough_memory also when the process has reached vm.max_map_count: a guarded stack takes
+  // two mappings).
   explicit stack_memory(std::size_t bytes) {
     const std::size_t page = system::page_size();
     guard_ = (guard_bytes + page - 1) / page * page;

@@ -9,9 +9,10 @@
 namespace eventer::inline EVENTER_ABI {
 
 struct stack_stats {
-  std::uint64_t swaps = 0;          // a coroutine came in: its predecessor's bytes were copied out, its own, if it had run before, back
-  std::uint64_t bytes_copied = 0;   // both ways
-  std::uint64_t timed_swaps = 0;    // one swap in 256 is timed
+  std::uint64_t swaps =
+      0;  // a coroutine came in: its predecessor's bytes were copied out, its own, if it had run before, back
+  std::uint64_t bytes_copied = 0;  // both ways
+  std::uint64_t timed_swaps = 0;   // one swap in 256 is timed
   std::uint64_t timed_nanoseconds = 0;
   std::size_t high_water_mark = 0;  // deepest suspension seen, bytes
   std::size_t saved_bytes = 0;      // capacity of the save stacks in use now

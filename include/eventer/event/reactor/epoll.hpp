@@ -1,6 +1,6 @@
-// epoll_reactor: the reactor over epoll, with an eventfd for wake-ups. Sub-millisecond deadlines use epoll_pwait2 where the kernel has it.
+// epoll_reactor: the reactor over epoll, with an eventfd for wake-ups. Sub-millisecond deadlines use epoll_pwait2 where
+// the kernel has it.
 #pragma once
-
 
 #include <array>
 
@@ -31,7 +31,8 @@ class epoll_reactor final : public reactor {
     std::uint32_t events = EPOLLONESHOT;
     if (any(interest & io_mask::read)) events |= EPOLLIN | EPOLLPRI | EPOLLRDHUP;
     if (any(interest & io_mask::write)) events |= EPOLLOUT;
-    // The number may have been closed and opened again by a foreign library since the last time: both answers are ordinary.
+    // The number may have been closed and opened again by a foreign library since the last time: both answers are
+    // ordinary.
     std::error_code error = control(EPOLL_CTL_MOD, fd, events, token);
     if (error == std::errc::no_such_file_or_directory) error = control(EPOLL_CTL_ADD, fd, events, token);
     if (error == std::errc::file_exists) error = control(EPOLL_CTL_MOD, fd, events, token);
@@ -107,12 +108,14 @@ class epoll_reactor final : public reactor {
     if (has_pwait2_) {
       const int count = system::epoll_pwait2(epoll_.get(), events_.data(), room, left);
       if (count >= 0 || (errno != ENOSYS && errno != EPERM)) return count;
-      has_pwait2_ = false;  // before Linux 5.11, under qemu-user, and where an old container's filter does not know the call
+      has_pwait2_ =
+          false;  // before Linux 5.11, under qemu-user, and where an old container's filter does not know the call
     }
     // Rounded up: waking early would only mean waiting once more.
     const auto milliseconds = std::chrono::ceil<std::chrono::milliseconds>(left).count();
     constexpr int longest = 1'000'000'000;
-    return system::epoll_wait(epoll_.get(), events_.data(), room, milliseconds > longest ? longest : static_cast<int>(milliseconds));
+    return system::epoll_wait(epoll_.get(), events_.data(), room,
+                              milliseconds > longest ? longest : static_cast<int>(milliseconds));
   }
 
   void drain_wakeup() noexcept {

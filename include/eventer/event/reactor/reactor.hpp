@@ -1,7 +1,7 @@
 // reactor: what the loop needs of the kernel's readiness interface. epoll implements it; kqueue can.
 //
-// A registration carries a 64-bit token, which comes back with each event; the loop makes it from a slot number and a generation, so
-// that an event of a closed descriptor is recognised although its number is in use again.
+// A registration carries a 64-bit token, which comes back with each event; the loop makes it from a slot number and a
+// generation, so that an event of a closed descriptor is recognised although its number is in use again.
 #pragma once
 
 #include <cstddef>
@@ -23,8 +23,8 @@ class reactor {
  public:
   virtual ~reactor() = default;
 
-  // Registers once, edge-triggered, for reading, writing and everything special, in the place of a registration that is there. Reports
-  // at once what is ready already.
+  // Registers once, edge-triggered, for reading, writing and everything special, in the place of a registration that is
+  // there. Reports at once what is ready already.
   virtual std::error_code add(int fd, std::uint64_t token) = 0;
   // Arms one event for a descriptor that others read, write and close: registers it if it is not, changes it if it is.
   virtual std::error_code arm_once(int fd, std::uint64_t token, io_mask interest) = 0;
