@@ -20,7 +20,6 @@ namespace {
 namespace context = eventer::context;
 
 struct stub_form {
-  static constexpr const char* name = "stub";
   EVENTER_ALWAYS_INLINE static void switch_context(void** save, void* to) { context::stub::switch_context(save, to); }
   static void* make_context(void* top, void* (*function)(void*), void* argument) {
     return context::stub::make_context(top, function, argument);
@@ -28,7 +27,6 @@ struct stub_form {
 };
 #if defined(__x86_64__)
 struct inline_form {
-  static constexpr const char* name = "inline";
   EVENTER_ALWAYS_INLINE static void switch_context(void** save, void* to) {
     context::inlined::switch_context(save, to);
   }
@@ -143,6 +141,44 @@ TEMPLATE_TEST_CASE("d8 to d15 are kept over a switch", "", EVERY_FORM) {
   out8 = d8, out15 = d15;
   CHECK(out8 == 8.25);
   CHECK(out15 == 15.25);
+}
+#endif
+
+#if defined(__x86_64__)
+TEMPLATE_TEST_CASE("doubles that live over a switch are kept, in whatever register the compiler had them", "",
+                   EVERY_FORM) {
+  using fiber = basic_fiber<TestType>;
+  fiber f([](fiber& self) {
+    for (;;) {
+      const double other = static_cast<double>(self.value);
+#if defined(__AVX512F__)
+      asm volatile(
+          "vbroadcastsd %0, %%zmm16\n\tvmovaps %%zmm16, %%zmm17\n\tvmovaps %%zmm16, %%zmm18\n\tvmovaps %%zmm16, %%zmm19"
+          :
+          : "x"(other)
+          : "xmm16", "xmm17", "xmm18", "xmm19");
+#endif
+      asm volatile("movapd %0, %%xmm6\n\tmovapd %0, %%xmm7\n\tmovapd %0, %%xmm8\n\tmovapd %0, %%xmm15"
+                   :
+                   : "x"(other)
+                   : "xmm6", "xmm7", "xmm8", "xmm15");
+      self.suspend();
+    }
+  });
+  f.value = 99;
+  double a = 1.5, b = 2.5, c = 3.5, d = 4.5, e = 5.5, g = 6.5, h = 7.5, i = 8.5, j = 9.5, k = 10.5, l = 11.5, m = 12.5;
+  double n = 13.5, o = 14.5, p = 15.5, q = 16.5, r = 17.5, s = 18.5, t = 19.5, u = 20.5;
+  const auto hide = [&] {
+    asm volatile("" : "+v"(a), "+v"(b), "+v"(c), "+v"(d), "+v"(e), "+v"(g), "+v"(h), "+v"(i), "+v"(j), "+v"(k));
+    asm volatile("" : "+v"(l), "+v"(m), "+v"(n), "+v"(o), "+v"(p), "+v"(q), "+v"(r), "+v"(s), "+v"(t), "+v"(u));
+  };
+  hide();
+  f.resume();
+  hide();
+  CHECK(a + b + c + d + e + g + h + i + j + k + l + m + n + o + p + q + r + s + t + u == 220.0);
+  CHECK(a == 1.5);
+  CHECK(q == 16.5);
+  CHECK(u == 20.5);
 }
 #endif
 

@@ -12,6 +12,18 @@ using eventer::coroutine;
 using eventer::own_stack;
 using eventer::shared_stack;
 
+namespace {
+
+template <std::size_t Bytes>
+__attribute__((noinline)) void suspend_deep() {
+  char deep[Bytes];
+  asm volatile("" : : "r"(deep) : "memory");
+  coroutine::suspend();
+  asm volatile("" : : "r"(deep) : "memory");
+}
+
+}  // namespace
+
 TEST_CASE("a coroutine runs until it suspends, and goes on where it was") {
   shared_stack stack;
   std::vector<int> seen;
@@ -143,12 +155,7 @@ TEST_CASE("the high-water mark is the deepest suspension") {
   shared_stack stack;
   coroutine c(stack, [] {
     coroutine::suspend();
-    [] {
-      volatile char deep[4000];
-      deep[0] = 1;
-      coroutine::suspend();
-      deep[1] = deep[0];
-    }();
+    suspend_deep<4000>();
     coroutine::suspend();
   });
   c.resume();
@@ -166,12 +173,7 @@ TEST_CASE("a save stack shrinks after a coroutine was deep once, with hysteresis
   const auto body = [&round] {
     for (;;) {
       if (round == 0) {
-        [] {
-          volatile char deep[20000];
-          deep[0] = 1;
-          coroutine::suspend();
-          deep[1] = deep[0];
-        }();
+        suspend_deep<20000>();
       } else {
         coroutine::suspend();
       }
