@@ -93,7 +93,10 @@ TEST_CASE("a sleep below a millisecond is neither cut to nothing nor rounded up 
       CHECK(took >= 200us);
       best = std::min<decltype(best)>(best, took);
     }
-    CHECK(best < 1ms);
+    // Without the call (under qemu-user, before Linux 5.11) a loop waits whole milliseconds.
+    const bool whole_only =
+        eventer::system::epoll_pwait2(-1, nullptr, 0, 0ns) == -1 && (errno == ENOSYS || errno == EPERM);
+    CHECK((best < 1ms || whole_only));
   });
 }
 

@@ -59,7 +59,7 @@ TEST_CASE("blocks of random sizes keep their bytes, and everything comes back") 
 }
 
 namespace {
-std::size_t resident_pages() {
+[[maybe_unused]] std::size_t resident_pages() {
   std::size_t total = 0, resident = 0;
   std::FILE* const file = std::fopen("/proc/self/statm", "r");
   if (file != nullptr) {

@@ -1,5 +1,4 @@
-// coroutine: a stackful coroutine without a loop, for those who bring their own scheduler, or who measure: what libaco
-// is.
+// coroutine: a stackful coroutine without a loop, for those who bring their own scheduler, or measure: what libaco is.
 //
 // It rests on shared_stack and the switch alone. resume() runs it until it suspends or ends, on the stack it was made
 // for; coroutines of one shared_stack may be resumed in any order, each resume copies only where another one lies in

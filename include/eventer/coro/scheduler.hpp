@@ -1,5 +1,4 @@
-// scheduler: the ready queue, the stacks and the one flat loop that resumes coroutines. It knows nothing of
-// descriptors.
+// scheduler: the ready queue, the stacks and the one flat loop that resumes coroutines. It knows of no descriptors.
 //
 // It rests on the switch (context/) and on shared stacks (stack/). The rule that must not be broken: `resume` is called
 // from the native stack only, from the loop in `run_ready`; whoever wakes a coroutine only enqueues it.

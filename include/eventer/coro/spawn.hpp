@@ -1,5 +1,4 @@
-// spawn: starts a coroutine on the current loop. The callable and its arguments are moved into it, the result is moved
-// out.
+// spawn: starts a coroutine on the current loop. The callable and its arguments are moved into it, the result out of it.
 #pragma once
 
 #include <cstddef>
@@ -16,8 +15,7 @@ struct spawn_options {
   const char* name = nullptr;  // shown in reports and messages; must outlive the loop (a literal does)
   stack_kind stack = stack_kind::shared;
   std::size_t own_stack_bytes = 0;  // with stack_kind::own; 0: the loop's default
-  bool own_fp_environment =
-      false;  // rounding mode and masks belong to the coroutine: 13-15 ns more a resume and suspend
+  bool own_fp_environment = false;  // rounding mode and masks are the coroutine's: 13-15 ns a resume and suspend
 };
 
 namespace detail {

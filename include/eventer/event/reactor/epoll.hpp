@@ -108,8 +108,8 @@ class epoll_reactor final : public reactor {
     if (has_pwait2_) {
       const int count = system::epoll_pwait2(epoll_.get(), events_.data(), room, left);
       if (count >= 0 || (errno != ENOSYS && errno != EPERM)) return count;
-      has_pwait2_ =
-          false;  // before Linux 5.11, under qemu-user, and where an old container's filter does not know the call
+      // Before Linux 5.11, under qemu-user, and where an old container's filter does not know the call.
+      has_pwait2_ = false;
     }
     // Rounded up: waking early would only mean waiting once more.
     const auto milliseconds = std::chrono::ceil<std::chrono::milliseconds>(left).count();
