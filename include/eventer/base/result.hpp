@@ -108,6 +108,9 @@ inline std::error_code error_from_errno(int number) noexcept { return {number, s
 
 template <class T>
 class [[nodiscard]] io_result {
+  static_assert(!std::is_same_v<T, std::error_code> && !std::is_same_v<T, errc>,
+                "an error can't be the value of an io_result: return io_result<void>, or a bool");
+
  public:
   using value_type = T;
 

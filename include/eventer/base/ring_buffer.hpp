@@ -36,6 +36,7 @@ class ring_buffer {
   // Requires: offset < size().
   T& operator[](std::size_t offset) noexcept { return data_[(head_ + offset) & mask_]; }
 
+  void clear() noexcept { head_ = tail_ = 0; }
   // Gives memory back that a peak has left behind.
   void shrink() noexcept {
     if (empty() && capacity() > 1024) {

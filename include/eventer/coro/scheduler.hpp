@@ -292,7 +292,7 @@ class EVENTER_API scheduler {
     stopping_ = true;
     const entered here(*this);
     for (unsigned round = 0; living_ > 0; ++round) {
-      if (round == 1000) refuse_to_hang();
+      if (round == 1000) return give_up_unwinding();
       for_each_living([this](control_block& block) {
         block.clear(coroutine_flag::shielded);
         cancel(block);
@@ -598,25 +598,42 @@ class EVENTER_API scheduler {
     wake(block, reason);
   }
 
+  // Through the ready queue first, so that a coroutine that swallows cancellations in a loop can't stop the others.
   EVENTER_NOINLINE bool deliver_cancellation() {
-#if EVENTER_EXCEPTIONS
-    if (std::uncaught_exceptions() > 0) return true;
-    // Through the ready queue first, so that a coroutine that swallows it in a loop can't stop the others.
     yield();
-    throw cancelled{};
-#else
-    return true;
+#if EVENTER_EXCEPTIONS
+    if (std::uncaught_exceptions() == 0) throw cancelled{};
 #endif
+    return true;
   }
 
-  [[noreturn]] EVENTER_NOINLINE void refuse_to_hang() {
-    for_each_living([this](control_block& block) {
+  // Coroutines are left that go on waiting, however often they are cancelled.
+  EVENTER_NOINLINE void give_up_unwinding() {
+    std::vector<control_block*> left;
+    for_each_living([&left](control_block& block) { left.push_back(&block); });
+#if EVENTER_EXCEPTIONS
+    for (control_block* const block : left)
       log(log_level::error,
           "coroutine \"%s\" (id %llu) swallowed 1,000 cancellations while its loop was being destroyed",
-          display_name(block), static_cast<unsigned long long>(block.id()));
-    });
+          display_name(*block), static_cast<unsigned long long>(block->id()));
     broken_rule(
         "a coroutine goes on waiting after it was cancelled: let `eventer::cancelled` leave it (catch (...) { throw; })");
+#else
+    // Nothing can unwind them. Their callables are destroyed, their locals are not.
+    ready_.clear();
+    for (control_block* const block : left) {
+      log(log_level::warning,
+          "coroutine \"%s\" (id %llu) is dropped without running its destructors: it goes on waiting after its loop's end",
+          display_name(*block), static_cast<unsigned long long>(block->id()));
+      if (block->has(coroutine_flag::timed)) disarm(*block);
+      if (block->waiting_on != nullptr) block->waiting_on->abandon(*block->waiting_on, *block);
+      details_of(*block).joiner = nullptr;
+      if (block->has(coroutine_flag::has_callable)) entry_of(*block).operations->destroy_callable(*block);
+      end(*block, outcome::canceled);
+      finish(*block);
+    }
+    posts_.discard();
+#endif
   }
 
   [[noreturn]] EVENTER_NOINLINE void out_of_memory() {
