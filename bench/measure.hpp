@@ -73,6 +73,21 @@ double time_each(long count, F&& operation) {
   return (nanoseconds() - start) / static_cast<double>(count);
 }
 
+// The figures as a JSON file; false, with a message, where it can't be written.
+inline bool write_json(const std::string& path, const std::vector<measurement>& results) {
+  std::FILE* const file = std::fopen(path.c_str(), "w");
+  if (file == nullptr) {
+    std::perror(path.c_str());
+    return false;
+  }
+  std::fprintf(file, "{\"unit\":\"ns\",\"cases\":[");
+  for (std::size_t i = 0; i < results.size(); ++i)
+    std::fprintf(file, "%s{\"name\":\"%s\",\"min\":%.2f,\"median\":%.2f}", i == 0 ? "" : ",", results[i].name.c_str(),
+                 results[i].minimum(), results[i].middle());
+  std::fprintf(file, "]}\n");
+  return std::fclose(file) == 0;
+}
+
 // Rows of text in columns as wide as their content; the first is aligned to the left.
 class table {
  public:

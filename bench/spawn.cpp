@@ -2,10 +2,10 @@
 //
 //   spawn [--rounds 9] [--json FILE]
 #include <CLI/CLI.hpp>
-#include <coroutine>
 #include <eventer/eventer.hpp>
 
 #include "measure.hpp"
+#include "stackless.hpp"
 #if EVENTER_BENCH_BOOST
 #include <boost/context/fiber.hpp>
 #include <boost/context/pooled_fixedsize_stack.hpp>
@@ -13,18 +13,7 @@
 
 namespace {
 
-// A C++20 coroutine with its frame from malloc, run to its end.
-struct stackless {
-  struct promise_type {
-    stackless get_return_object() { return {std::coroutine_handle<promise_type>::from_promise(*this)}; }
-    std::suspend_always initial_suspend() noexcept { return {}; }
-    std::suspend_always final_suspend() noexcept { return {}; }
-    void return_void() {}
-    void unhandled_exception() { std::abort(); }
-  };
-  std::coroutine_handle<promise_type> handle;
-};
-__attribute__((noinline)) stackless nothing(int* touched) {
+__attribute__((noinline)) bench::stackless nothing(int* touched) {
   ++*touched;
   co_return;
 }
@@ -46,7 +35,7 @@ int main(int argc, char** argv) {
   std::vector<bench::measured_case> cases;
   cases.push_back({"C++20 stackless, malloc", [&] {
                      return bench::time_each(count, [&] {
-                       const stackless one = nothing(&touched);
+                       const bench::stackless one = nothing(&touched);
                        one.handle.resume();
                        one.handle.destroy();
                      });
@@ -98,15 +87,8 @@ int main(int argc, char** argv) {
     table.row({each.name, bench::number(each.minimum()), bench::number(each.middle()),
                bench::times(each.ratio_to(results[0]))});
   table.print();
-  bench::goal("eventer::coroutine to a stackless one with malloc", results[1].ratio_to(results[0]), 1.0, "x");
-  bench::goal("spawn and join on a loop to a stackless one with malloc", results[3].ratio_to(results[0]), 2.0, "x");
-  if (json.empty()) return 0;
-  std::FILE* const file = std::fopen(json.c_str(), "w");
-  if (file == nullptr) return std::fprintf(stderr, "spawn: cannot write %s\n", json.c_str()), 1;
-  std::fprintf(file, "{\"unit\":\"ns\",\"cases\":[");
-  for (std::size_t i = 0; i < results.size(); ++i)
-    std::fprintf(file, "%s{\"name\":\"%s\",\"min\":%.2f,\"median\":%.2f}", i == 0 ? "" : ",", results[i].name.c_str(),
-                 results[i].minimum(), results[i].middle());
-  std::fprintf(file, "]}\n");
-  return std::fclose(file) == 0 ? 0 : 1;
+  bench::goal("eventer::coroutine to a bench::stackless one with malloc", results[1].ratio_to(results[0]), 1.0, "x");
+  bench::goal("spawn and join on a loop to a bench::stackless one with malloc", results[3].ratio_to(results[0]), 2.0,
+              "x");
+  return json.empty() || bench::write_json(json, results) ? 0 : 1;
 }

@@ -3,11 +3,11 @@
 //
 //   switch [--rounds 9] [--json FILE]
 #include <CLI/CLI.hpp>
-#include <coroutine>
 #include <eventer/eventer.hpp>
 #include <optional>
 
 #include "measure.hpp"
+#include "stackless.hpp"
 #if EVENTER_BENCH_BOOST
 #include <boost/context/fiber.hpp>
 #endif
@@ -32,18 +32,7 @@ EVENTER_ALWAYS_INLINE void stub(void** save, void* to) { eventer::context::stub:
 EVENTER_ALWAYS_INLINE void inlined(void** save, void* to) { eventer::context::inlined::switch_context(save, to); }
 #endif
 
-// A C++20 coroutine that suspends for ever: what a switch without a stack costs.
-struct stackless {
-  struct promise_type {
-    stackless get_return_object() { return {std::coroutine_handle<promise_type>::from_promise(*this)}; }
-    std::suspend_always initial_suspend() noexcept { return {}; }
-    std::suspend_always final_suspend() noexcept { return {}; }
-    void return_void() {}
-    void unhandled_exception() { std::abort(); }
-  };
-  std::coroutine_handle<promise_type> handle;
-};
-stackless suspend_for_ever() {
+bench::stackless suspend_for_ever() {
   for (;;) co_await std::suspend_always{};
 }
 
@@ -89,7 +78,7 @@ int main(int argc, char** argv) {
                      });
                      return result;
                    }});
-  const stackless forever = suspend_for_ever();
+  const bench::stackless forever = suspend_for_ever();
   cases.push_back(
       {"C++20 stackless coroutine", [&] { return bench::time_each(count, [&] { forever.handle.resume(); }); }});
 #if EVENTER_BENCH_BOOST
@@ -115,13 +104,5 @@ int main(int argc, char** argv) {
 #else
   std::printf("  (built without Boost.Context: no comparison with its fiber)\n");
 #endif
-  if (json.empty()) return 0;
-  std::FILE* const file = std::fopen(json.c_str(), "w");
-  if (file == nullptr) return std::fprintf(stderr, "switch: cannot write %s\n", json.c_str()), 1;
-  std::fprintf(file, "{\"unit\":\"ns\",\"cases\":[");
-  for (std::size_t i = 0; i < results.size(); ++i)
-    std::fprintf(file, "%s{\"name\":\"%s\",\"min\":%.2f,\"median\":%.2f}", i == 0 ? "" : ",", results[i].name.c_str(),
-                 results[i].minimum(), results[i].middle());
-  std::fprintf(file, "]}\n");
-  return std::fclose(file) == 0 ? 0 : 1;
+  return json.empty() || bench::write_json(json, results) ? 0 : 1;
 }

@@ -1,4 +1,4 @@
-// spawn: starts a coroutine on the current loop. The callable and its arguments are moved into it, the result out of it.
+// spawn: starts a coroutine on this loop. The callable and its arguments are moved into it, the result out of it.
 #pragma once
 
 #include <cstddef>
