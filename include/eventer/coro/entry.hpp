@@ -1,5 +1,4 @@
-// The entry side of a coroutine: how its callable and its result are kept off the stack, and the record that its
-// statistics go to.
+// The entry side of a coroutine: how its callable and its result are kept off the stack.
 //
 // A callable of up to 16 bytes lies in the control block, a larger one on the heap. It is destroyed exactly once: on
 // the coroutine after it has run, or by the scheduler if it never ran. The result takes its place.
@@ -8,7 +7,6 @@
 #include <cstdint>
 #include <exception>
 #include <new>
-#include <string>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -110,19 +108,6 @@ struct callable_operations {
   void (*destroy_callable)(control_block&) noexcept;  // it was never run
   void (*destroy_result)(control_block&) noexcept;    // nobody asked for it
   const char* (*signature)() noexcept;                // the callable's type as text
-};
-
-// Statistics of all coroutines that were spawned with the same name, or with the same entry function.
-struct entry_record {
-  const callable_operations* operations;
-  const void* key;   // the function, where the callable is a pointer to one
-  const char* name;  // as spawned; may be nullptr
-  std::string
-      display;  // what reports and messages show: the name, else the function's symbol, else the callable's type
-  std::uint64_t spawned = 0, ended = 0;
-  // Sums and maxima of those that have ended; the report adds the living ones.
-  std::uint64_t swaps = 0, bytes_copied = 0;
-  std::uint32_t high_water_mark = 0;
 };
 
 }  // namespace eventer::inline EVENTER_ABI

@@ -14,7 +14,6 @@
 
 #include "eventer/base/log.hpp"
 #include "eventer/base/ring_buffer.hpp"
-#include "eventer/base/symbol.hpp"
 #include "eventer/context/exception_state.hpp"
 #include "eventer/context/fp_environment.hpp"
 #include "eventer/context/sanitizer.hpp"
@@ -22,6 +21,7 @@
 #include "eventer/context/switch.hpp"
 #include "eventer/coro/control_block.hpp"
 #include "eventer/coro/entry.hpp"
+#include "eventer/coro/entry_table.hpp"
 #include "eventer/coro/post_queue.hpp"
 
 namespace eventer::inline EVENTER_ABI {
@@ -77,7 +77,7 @@ class EVENTER_API scheduler {
   std::size_t ready_count() const noexcept { return ready_.size(); }
   bool stopping() const noexcept { return stopping_; }
   const char* name_of(control_block& block) noexcept { return entries_[block.entry].name; }
-  const std::vector<entry_record>& entries() const noexcept { return entries_; }
+  const entry_table& entries() const noexcept { return entries_; }
   entry_record& entry_of(control_block& block) noexcept { return entries_[block.entry]; }
   const std::vector<std::unique_ptr<shared_stack>>& shared_stacks() const noexcept { return stacks_; }
   save_stack_pool& saves() noexcept { return saves_; }
@@ -103,7 +103,7 @@ class EVENTER_API scheduler {
 #if EVENTER_EXCEPTIONS
     try {
 #endif
-      block.entry = entry_index(operations, key, name);
+      block.entry = entries_.index_of(operations, key, name);
       if (EVENTER_UNLIKELY(options_.private_stacks || block.has(coroutine_flag::own_stack))) {
         block.set(coroutine_flag::own_stack);
         block.stack = take_own_stack(own_stack_bytes);
@@ -658,53 +658,6 @@ class EVENTER_API scheduler {
     for (std::size_t i = 0; i < offset + bytes; i += 64) __builtin_prefetch(block->saved - offset + i, 1);
   }
 
-  // --- entry records ---
-
-  EVENTER_ALWAYS_INLINE std::uint32_t entry_index(const callable_operations& operations, const void* key,
-                                                  const char* name) {
-    if (EVENTER_LIKELY(last_entry_ < entries_.size()) && matches(entries_[last_entry_], operations, key, name))
-      return last_entry_;
-    return find_entry(operations, key, name);
-  }
-  static bool matches(const entry_record& record, const callable_operations& operations, const void* key,
-                      const char* name) noexcept {
-    return record.operations == &operations && record.key == key && record.name == name;
-  }
-  EVENTER_NOINLINE std::uint32_t find_entry(const callable_operations& operations, const void* key, const char* name) {
-    const std::size_t slots = entry_slots_.size();
-    for (std::size_t slot = hash_of(operations, key, name), tried = 0; tried < slots; ++slot, ++tried) {
-      const std::uint32_t index = entry_slots_[slot & (slots - 1)];
-      if (index == 0) break;
-      if (matches(entries_[index - 1], operations, key, name)) return last_entry_ = index - 1;
-    }
-    return last_entry_ = add_entry(operations, key, name);
-  }
-  std::uint32_t add_entry(const callable_operations& operations, const void* key, const char* name) {
-    entries_.push_back({&operations, key, name,
-                        name != nullptr  ? name
-                        : key != nullptr ? detail::name_of_address(key)
-                                         : detail::type_in_signature(operations.signature())});
-    if (entries_.size() * 2 > entry_slots_.size()) {
-      entry_slots_.assign(entry_slots_.empty() ? 16 : entry_slots_.size() * 2, 0);
-      for (std::uint32_t i = 0; i < entries_.size(); ++i) place_entry(i);
-    } else {
-      place_entry(static_cast<std::uint32_t>(entries_.size() - 1));
-    }
-    return static_cast<std::uint32_t>(entries_.size() - 1);
-  }
-  void place_entry(std::uint32_t index) noexcept {
-    const entry_record& record = entries_[index];
-    std::size_t slot = hash_of(*record.operations, record.key, record.name);
-    while (entry_slots_[slot & (entry_slots_.size() - 1)] != 0) ++slot;
-    entry_slots_[slot & (entry_slots_.size() - 1)] = index + 1;
-  }
-  static std::size_t hash_of(const callable_operations& operations, const void* key, const char* name) noexcept {
-    return ((reinterpret_cast<std::uintptr_t>(&operations) ^ (reinterpret_cast<std::uintptr_t>(key) * 31) ^
-             (reinterpret_cast<std::uintptr_t>(name) * 131)) *
-            0x9E3779B97F4A7C15u) >>
-           16;
-  }
-
   scheduler_options options_;
 
   // What resuming touches.
@@ -724,9 +677,7 @@ class EVENTER_API scheduler {
   shared_stack* free_stack_ = nullptr;
   std::vector<std::unique_ptr<shared_stack>> stacks_;
   std::vector<std::unique_ptr<shared_stack>> own_stacks_;  // pooled, free ones
-  std::vector<entry_record> entries_;
-  std::vector<std::uint32_t> entry_slots_;
-  std::uint32_t last_entry_ = 0;
+  entry_table entries_;
   unsigned own_stack_colour_ = 0;
   std::size_t own_stacks_alive_ = 0;
   std::size_t living_ = 0;

@@ -1,0 +1,87 @@
+// entry_table: the statistics of a loop's coroutines, a record for each spawn name or entry function.
+//
+// A spawn finds its record by comparing with the last one, or in a hash table; a coroutine keeps the record's index.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "eventer/base/symbol.hpp"
+#include "eventer/coro/entry.hpp"
+
+namespace eventer::inline EVENTER_ABI {
+
+// Statistics of all coroutines that were spawned with the same name, or with the same entry function.
+struct entry_record {
+  const callable_operations* operations;
+  const void* key;   // the function, where the callable is a pointer to one
+  const char* name;  // as spawned; may be nullptr
+  std::string
+      display;  // what reports and messages show: the name, else the function's symbol, else the callable's type
+  std::uint64_t spawned = 0, ended = 0;
+  // Sums and maxima of those that have ended; the report adds the living ones.
+  std::uint64_t swaps = 0, bytes_copied = 0;
+  std::uint32_t high_water_mark = 0;
+};
+
+class entry_table {
+ public:
+  // The record of this spawn, made if it is the first of its kind. Throws std::bad_alloc.
+  EVENTER_ALWAYS_INLINE std::uint32_t index_of(const callable_operations& operations, const void* key,
+                                               const char* name) {
+    if (EVENTER_LIKELY(last_ < records_.size()) && matches(records_[last_], operations, key, name)) return last_;
+    return find(operations, key, name);
+  }
+
+  entry_record& operator[](std::size_t index) noexcept { return records_[index]; }
+  auto begin() const noexcept { return records_.begin(); }
+  auto end() const noexcept { return records_.end(); }
+
+ private:
+  static bool matches(const entry_record& record, const callable_operations& operations, const void* key,
+                      const char* name) noexcept {
+    return record.operations == &operations && record.key == key && record.name == name;
+  }
+  EVENTER_NOINLINE std::uint32_t find(const callable_operations& operations, const void* key, const char* name) {
+    const std::size_t slots = slots_.size();
+    for (std::size_t slot = hash_of(operations, key, name), tried = 0; tried < slots; ++slot, ++tried) {
+      const std::uint32_t index = slots_[slot & (slots - 1)];
+      if (index == 0) break;
+      if (matches(records_[index - 1], operations, key, name)) return last_ = index - 1;
+    }
+    return last_ = add(operations, key, name);
+  }
+  std::uint32_t add(const callable_operations& operations, const void* key, const char* name) {
+    records_.push_back({&operations, key, name,
+                        name != nullptr  ? name
+                        : key != nullptr ? detail::name_of_address(key)
+                                         : detail::type_in_signature(operations.signature())});
+    if (records_.size() * 2 > slots_.size()) {
+      slots_.assign(slots_.empty() ? 16 : slots_.size() * 2, 0);
+      for (std::uint32_t i = 0; i < records_.size(); ++i) place(i);
+    } else {
+      place(static_cast<std::uint32_t>(records_.size() - 1));
+    }
+    return static_cast<std::uint32_t>(records_.size() - 1);
+  }
+  void place(std::uint32_t index) noexcept {
+    const entry_record& record = records_[index];
+    std::size_t slot = hash_of(*record.operations, record.key, record.name);
+    while (slots_[slot & (slots_.size() - 1)] != 0) ++slot;
+    slots_[slot & (slots_.size() - 1)] = index + 1;
+  }
+  static std::size_t hash_of(const callable_operations& operations, const void* key, const char* name) noexcept {
+    return ((reinterpret_cast<std::uintptr_t>(&operations) ^ (reinterpret_cast<std::uintptr_t>(key) * 31) ^
+             (reinterpret_cast<std::uintptr_t>(name) * 131)) *
+            0x9E3779B97F4A7C15u) >>
+           16;
+  }
+
+  std::vector<entry_record> records_;
+  std::vector<std::uint32_t> slots_;  // a record's index + 1, or 0
+  std::uint32_t last_ = 0;
+};
+
+}  // namespace eventer::inline EVENTER_ABI
