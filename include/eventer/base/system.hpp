@@ -12,6 +12,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -26,8 +27,9 @@ namespace eventer::inline EVENTER_ABI::system {
 
 // clang-format off
 enum class call {
-  accept4, bind, close, connect, epoll_create1, epoll_ctl, epoll_wait, eventfd, fcntl, getsockopt, listen, madvise, mmap,
-  mprotect, munmap, poll, read, recv, send, setsockopt, shutdown, socket, write,
+  accept4, bind, close, connect, epoll_create1, epoll_ctl, epoll_wait, eventfd, fcntl, fstat, getpeername,
+  getsockname, getsockopt, listen, madvise, mmap, mprotect, munmap, open, poll, read, recv, send, setsockopt,
+  shutdown, socket, write,
 };
 // clang-format on
 
@@ -87,6 +89,18 @@ inline int setsockopt(int fd, int level, int name, const void* value, socklen_t 
 }
 inline int getsockopt(int fd, int level, int name, void* value, socklen_t* size) noexcept {
   return detail::injected(call::getsockopt) ? -1 : ::getsockopt(fd, level, name, value, size);
+}
+inline int getsockname(int fd, sockaddr* address, socklen_t* size) noexcept {
+  return detail::injected(call::getsockname) ? -1 : ::getsockname(fd, address, size);
+}
+inline int getpeername(int fd, sockaddr* address, socklen_t* size) noexcept {
+  return detail::injected(call::getpeername) ? -1 : ::getpeername(fd, address, size);
+}
+inline int open(const char* path, int flags) noexcept {
+  return detail::retrying(call::open, [=] { return ::open(path, flags); });
+}
+inline int fstat(int fd, struct stat* status) noexcept {
+  return detail::injected(call::fstat) ? -1 : ::fstat(fd, status);
 }
 inline int fcntl(int fd, int command, int argument = 0) noexcept {
   return detail::injected(call::fcntl) ? -1 : ::fcntl(fd, command, argument);

@@ -11,6 +11,7 @@
 
 #include "eventer/base/split_slab.hpp"
 #include "eventer/base/timer_heap.hpp"
+#include "eventer/context/resume_point.hpp"
 #include "eventer/stack/shared_stack.hpp"
 
 namespace eventer::inline EVENTER_ABI {
@@ -54,12 +55,7 @@ struct alignas(64) control_block : stack_segment {
   std::uint32_t entry = 0;   // which of the scheduler's entry records
   std::uint32_t number = 0;  // of its spawn
   wait_source* waiting_on = nullptr;
-#if EVENTER_ASAN
-  void* fake_stack = nullptr;
-#endif
-#if EVENTER_TSAN
-  void* fiber = nullptr;
-#endif
+  [[no_unique_address]] context::sanitizer_notes notes;
 
   // A timer's node lies in the first of its block's lines.
   static control_block& of_timer(timer_node& node) noexcept {

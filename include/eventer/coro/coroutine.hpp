@@ -36,12 +36,7 @@ struct alignas(64) bare_block : stack_segment {
   std::uint8_t flags = 0;
   std::uint8_t swallowed = 0;
   const bare_operations* table = nullptr;
-#if EVENTER_ASAN
-  void* fake_stack = nullptr;
-#endif
-#if EVENTER_TSAN
-  void* fiber = nullptr;
-#endif
+  [[no_unique_address]] context::sanitizer_notes notes;
 };
 #if !EVENTER_ASAN && !EVENTER_TSAN
 static_assert(sizeof(bare_block) == 64);
@@ -50,15 +45,8 @@ static_assert(sizeof(bare_block) == 64);
 // The running coroutine of this thread, and where its resumer went on.
 struct bare_state {
   bare_block* current = nullptr;
-  void* caller_sp = nullptr;
+  context::resume_point caller;
   context::exception_state* exceptions = nullptr;
-#if EVENTER_ASAN
-  const void* caller_bottom = nullptr;
-  std::size_t caller_size = 0;
-#endif
-#if EVENTER_TSAN
-  void* caller_fiber = nullptr;
-#endif
 };
 
 }  // namespace detail
@@ -116,7 +104,7 @@ class coroutine {
     if (EVENTER_UNLIKELY(context::exceptions_in_use(state_.exceptions)))
       switch_out_of_catch(*self);
     else
-      switch_out(*self);
+      state_.caller.suspend(&self->sp, self->notes);
     if (EVENTER_UNLIKELY((state_.current->flags & unwinding) != 0)) unwind(*state_.current);
   }
 
@@ -182,21 +170,9 @@ class coroutine {
     return self;
   }
 
-  EVENTER_ALWAYS_INLINE static void switch_out(block& self) {
-#if EVENTER_ASAN
-    context::before_switch(&self.fake_stack, state_.caller_bottom, state_.caller_size);
-#endif
-#if EVENTER_TSAN
-    context::switch_fiber(state_.caller_fiber);
-#endif
-    context::switch_context(&self.sp, state_.caller_sp);
-#if EVENTER_ASAN
-    context::after_switch(self.fake_stack, &state_.caller_bottom, &state_.caller_size);
-#endif
-  }
   EVENTER_NOINLINE static void switch_out_of_catch(block& self) {
     const context::exceptions_set_aside mine(state_.exceptions);
-    switch_out(self);
+    state_.caller.suspend(&self.sp, self.notes);
   }
 
   EVENTER_ALWAYS_INLINE void resume_here() {
@@ -232,7 +208,7 @@ class coroutine {
     if ((self.flags & ended) != 0) broken_rule("resume() of a coroutine that has ended: ask done() first");
     if (!self.stack->occupy(self)) out_of_memory();
 #if EVENTER_TSAN
-    self.fiber = context::create_fiber();
+    self.notes.fiber = context::create_fiber();
 #endif
     context::unpoison_memory(self.stack->memory().bottom(), self.stack->memory().size());  // what an ended one has left
     self.sp = context::make_context(self.stack->top(), &entry, &self);
@@ -241,18 +217,7 @@ class coroutine {
 
   EVENTER_ALWAYS_INLINE void switch_in(block& self) {
     state_.current = &self;
-#if EVENTER_ASAN
-    void* fake_stack = nullptr;
-    context::before_switch(&fake_stack, self.stack->memory().bottom(), self.stack->memory().size());
-#endif
-#if EVENTER_TSAN
-    state_.caller_fiber = context::current_fiber();
-    context::switch_fiber(self.fiber);
-#endif
-    context::switch_context(&state_.caller_sp, self.sp);
-#if EVENTER_ASAN
-    context::after_switch(fake_stack, nullptr, nullptr);
-#endif
+    state_.caller.enter(self.sp, self.notes, self.stack->memory().bottom(), self.stack->memory().size());
     self.stack->mark(self);
     state_.current = nullptr;
     if (EVENTER_UNLIKELY((self.flags & ended) != 0)) after_end(self);
@@ -260,9 +225,7 @@ class coroutine {
 
   static void* entry(void* argument) {
     block& self = *static_cast<block*>(argument);
-#if EVENTER_ASAN
-    context::after_switch(nullptr, &state_.caller_bottom, &state_.caller_size);
-#endif
+    state_.caller.arrive();
 #if EVENTER_EXCEPTIONS
     try {
       self.table->run(self);
@@ -273,7 +236,8 @@ class coroutine {
 #else
     self.table->run(self);
 #endif
-    return leave(self);
+    self.flags = static_cast<std::uint8_t>(self.flags | ended);
+    return state_.caller.leave(&self.sp);
   }
 
 #if EVENTER_EXCEPTIONS
@@ -283,28 +247,11 @@ class coroutine {
   }
 #endif
 
-  // Answers where the resumer goes on; as scheduler::leave.
-  EVENTER_ALWAYS_INLINE static void* leave(block& self) {
-    self.flags = static_cast<std::uint8_t>(self.flags | ended);
-#if EVENTER_ASAN
-    context::before_switch(nullptr, state_.caller_bottom, state_.caller_size);
-#endif
-#if EVENTER_TSAN
-    context::switch_fiber(state_.caller_fiber);
-#endif
-#if EVENTER_ASAN || EVENTER_TSAN
-    context::switch_context(&self.sp, state_.caller_sp);
-    __builtin_unreachable();
-#else
-    return state_.caller_sp;
-#endif
-  }
-
   EVENTER_NOINLINE static void after_end(block& self) {
     self.stack->forget(self);
     self.sp = nullptr;
 #if EVENTER_TSAN
-    if (self.fiber != nullptr) context::destroy_fiber(std::exchange(self.fiber, nullptr));
+    if (self.notes.fiber != nullptr) context::destroy_fiber(std::exchange(self.notes.fiber, nullptr));
 #endif
 #if EVENTER_EXCEPTIONS
     if ((self.flags & failed) == 0) return;

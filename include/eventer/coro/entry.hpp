@@ -84,13 +84,6 @@ struct bound_call {
         },
         parts);
   }
-  const void* key() const noexcept {
-    if constexpr (std::is_pointer_v<F>)
-      return reinterpret_cast<const void*>(std::get<0>(parts));
-    else
-      return nullptr;
-  }
-
   std::tuple<F, Arguments...> parts;
 };
 

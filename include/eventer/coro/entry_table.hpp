@@ -20,7 +20,7 @@ struct entry_record {
   const char* name;  // as spawned; may be nullptr
   std::string
       display;  // what reports and messages show: the name, else the function's symbol, else the callable's type
-  std::uint64_t spawned = 0, ended = 0;
+  std::uint64_t spawned = 0;
   // Sums and maxima of those that have ended; the report adds the living ones.
   std::uint64_t swaps = 0, bytes_copied = 0;
   std::uint32_t high_water_mark = 0;

@@ -16,9 +16,7 @@
 #include "eventer/base/ring_buffer.hpp"
 #include "eventer/context/exception_state.hpp"
 #include "eventer/context/fp_environment.hpp"
-#include "eventer/context/sanitizer.hpp"
 #include "eventer/context/shadow_stack.hpp"
-#include "eventer/context/switch.hpp"
 #include "eventer/coro/control_block.hpp"
 #include "eventer/coro/entry.hpp"
 #include "eventer/coro/entry_table.hpp"
@@ -332,26 +330,12 @@ class EVENTER_API scheduler {
     block.stack->last_used = resumes_;
     if (EVENTER_UNLIKELY(trace_)) trace_resume(block);
     running_ = &block;
-    switch_to(block);
+    native_.enter(block.sp, block.notes, block.stack->memory().bottom(), block.stack->memory().size());
     running_ = nullptr;
     block.stack->mark(block);
     if (EVENTER_UNLIKELY(options_.evict_always) && !block.has(coroutine_flag::own_stack | coroutine_flag::ended))
       block.stack->evict();
     return true;
-  }
-
-  EVENTER_ALWAYS_INLINE void switch_to(control_block& block) {
-#if EVENTER_ASAN
-    context::before_switch(&native_fake_stack_, block.stack->memory().bottom(), block.stack->memory().size());
-#endif
-#if EVENTER_TSAN
-    native_fiber_ = context::current_fiber();
-    context::switch_fiber(block.fiber);
-#endif
-    context::switch_context(&native_sp_, block.sp);
-#if EVENTER_ASAN
-    context::after_switch(native_fake_stack_, nullptr, nullptr);
-#endif
   }
 
   // The coroutine's side. Cancellation is handled by whoever calls this, after it has returned.
@@ -364,28 +348,16 @@ class EVENTER_API scheduler {
     if (EVENTER_UNLIKELY(switches_fp(block) || context::exceptions_in_use(exceptions_)))
       switch_out_with_state(block);
     else
-      switch_to_native(block);
+      native_.suspend(&block.sp, block.notes);
     *errno_ = saved_errno;
-  }
-  EVENTER_ALWAYS_INLINE void switch_to_native(control_block& block) {
-#if EVENTER_ASAN
-    context::before_switch(&block.fake_stack, native_bottom_, native_size_);
-#endif
-#if EVENTER_TSAN
-    context::switch_fiber(native_fiber_);
-#endif
-    context::switch_context(&block.sp, native_sp_);
-#if EVENTER_ASAN
-    context::after_switch(block.fake_stack, &native_bottom_, &native_size_);
-#endif
   }
   // What belongs to the coroutine but lies with the thread stays on the coroutine's stack meanwhile.
   EVENTER_NOINLINE void switch_out_with_state(control_block& block) {
     const context::exceptions_set_aside my_exceptions(exceptions_);
-    if (!switches_fp(block)) return switch_to_native(block);
+    if (!switches_fp(block)) return native_.suspend(&block.sp, block.notes);
     const context::fp_environment mine = context::fp_environment::current();
     native_fp_.load();
-    switch_to_native(block);
+    native_.suspend(&block.sp, block.notes);
     mine.load();
   }
   static bool switches_fp([[maybe_unused]] const control_block& block) noexcept {
@@ -404,7 +376,6 @@ class EVENTER_API scheduler {
   EVENTER_NOINLINE bool start(control_block& block) {
     if (EVENTER_UNLIKELY(block.has(coroutine_flag::cancel_requested))) {
       entry_of(block).operations->destroy_callable(block);
-      block.wake = wake_reason::ready;
       end(block, outcome::canceled);
       return true;
     }
@@ -414,7 +385,7 @@ class EVENTER_API scheduler {
       return false;
     }
 #if EVENTER_TSAN
-    block.fiber = take_fiber();
+    block.notes.fiber = take_fiber();
 #endif
     native_fp_ = context::fp_environment::current();
     context::unpoison_memory(block.stack->memory().bottom(),
@@ -474,7 +445,6 @@ class EVENTER_API scheduler {
       return found;
     }
     own_stacks_.reserve(own_stacks_.size() + 1);
-    ++own_stacks_alive_;
     return std::make_unique<shared_stack>(saves_, bytes, own_stack_colour_++).release();
   }
 
@@ -498,7 +468,6 @@ class EVENTER_API scheduler {
       }
 #endif
     }
-    --own_stacks_alive_;
     delete stack;
   }
 
@@ -506,29 +475,12 @@ class EVENTER_API scheduler {
 
  public:
   // The first thing on a new coroutine.
-  EVENTER_ALWAYS_INLINE static void begin([[maybe_unused]] control_block& block) {
-#if EVENTER_ASAN
-    scheduler& self = of(block);
-    context::after_switch(nullptr, &self.native_bottom_, &self.native_size_);
-#endif
-  }
-  // The last: answers where the loop goes on, for the context's function to return. The sanitizers want the switch made
-  // here, as what they add to the end of a function must not run after they were told of it.
+  EVENTER_ALWAYS_INLINE static void begin() { current_->native_.arrive(); }
+  // The last: answers what the context's function is to return.
   EVENTER_ALWAYS_INLINE static void* leave(control_block& block) {
     scheduler& self = *current_;
     if (EVENTER_UNLIKELY(switches_fp(block))) self.native_fp_.load();
-#if EVENTER_ASAN
-    context::before_switch(nullptr, self.native_bottom_, self.native_size_);
-#endif
-#if EVENTER_TSAN
-    context::switch_fiber(self.native_fiber_);
-#endif
-#if EVENTER_ASAN || EVENTER_TSAN
-    context::switch_context(&block.sp, self.native_sp_);
-    __builtin_unreachable();
-#else
-    return self.native_sp_;
-#endif
+    return self.native_.leave(&block.sp);
   }
 
   // Called by the entry code, on the coroutine or instead of its run: what remains is to be done on the native stack by
@@ -552,13 +504,12 @@ class EVENTER_API scheduler {
  private:
   EVENTER_ALWAYS_INLINE void finish(control_block& block) {
     entry_record& record = entries_[block.entry];
-    ++record.ended;
     record.swaps += block.copies;
     record.bytes_copied += bytes_copied(block);
     if (block.high_water_mark > record.high_water_mark) record.high_water_mark = block.high_water_mark;
     release_stack(block);
 #if EVENTER_TSAN
-    return_fiber(block.fiber);
+    return_fiber(block.notes.fiber);
 #endif
     --living_;
     if (block.has(coroutine_flag::has_handle)) {
@@ -662,7 +613,7 @@ class EVENTER_API scheduler {
 
   // What resuming touches.
   control_block* running_ = nullptr;
-  void* native_sp_ = nullptr;
+  context::resume_point native_;
   context::exception_state* exceptions_ = nullptr;  // of the thread that runs the loop
   int* errno_ = nullptr;                            // likewise
   std::uint64_t resumes_ = 0;                       // counted once a batch
@@ -679,20 +630,13 @@ class EVENTER_API scheduler {
   std::vector<std::unique_ptr<shared_stack>> own_stacks_;  // pooled, free ones
   entry_table entries_;
   unsigned own_stack_colour_ = 0;
-  std::size_t own_stacks_alive_ = 0;
   std::size_t living_ = 0;
   std::size_t refused_ = 0;
   std::uint32_t last_number_ = 0;
   context::fp_environment native_fp_ = context::fp_environment::current();
   bool fp_change_reported_ = false;
   static constexpr std::size_t own_stacks_kept = 64;
-#if EVENTER_ASAN
-  void* native_fake_stack_ = nullptr;
-  const void* native_bottom_ = nullptr;
-  std::size_t native_size_ = 0;
-#endif
 #if EVENTER_TSAN
-  void* native_fiber_ = nullptr;
   std::vector<void*> fibers_;
 #endif
 

@@ -56,7 +56,7 @@ struct operations_of {
   // out of line.
   static void* run(void* argument) {
     control_block& block = *static_cast<control_block*>(argument);
-    scheduler::begin(block);
+    scheduler::begin();
 #if EVENTER_EXCEPTIONS
     try {
       call_and_keep(block);
@@ -74,7 +74,7 @@ struct operations_of {
   // from.
   static void* run_detached(void* argument) {
     control_block& block = *static_cast<control_block*>(argument);
-    scheduler::begin(block);
+    scheduler::begin();
 #if EVENTER_EXCEPTIONS
     try {
       call_and_keep(block);

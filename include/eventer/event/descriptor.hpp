@@ -5,8 +5,6 @@
 // error can be left that no further edge announces (see `note_read`).
 #pragma once
 
-#include <sys/stat.h>
-
 #include <cstdint>
 
 #include "eventer/base/clock.hpp"
@@ -164,7 +162,7 @@ inline void descriptor::classify() noexcept {
     return;
   }
   struct stat status {};
-  socket_ = ::fstat(fd_, &status) == 0 && S_ISSOCK(status.st_mode);
+  socket_ = system::fstat(fd_, &status) == 0 && S_ISSOCK(status.st_mode);
 }
 
 }  // namespace eventer::inline EVENTER_ABI

@@ -44,7 +44,7 @@ class basic_acceptor {
     if (system::listen(fd.get(), options.backlog) != 0) return error_from_errno(errno);
     basic_acceptor result;
     result.descriptor_ = std::make_unique<descriptor>(fd.release(), descriptor::origin::made_here);
-    result.reserve_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+    result.open_reserve();
     return result;
   }
 
@@ -59,12 +59,7 @@ class basic_acceptor {
   }
   bool is_open() const noexcept { return descriptor_ != nullptr && descriptor_->is_open(); }
   int native_handle() const noexcept { return descriptor_ == nullptr ? -1 : descriptor_->fd(); }
-  endpoint local() const {
-    sockaddr_storage storage{};
-    socklen_t size = sizeof storage;
-    if (!is_open() || ::getsockname(descriptor_->fd(), reinterpret_cast<sockaddr*>(&storage), &size) != 0) return {};
-    return {reinterpret_cast<const sockaddr*>(&storage), size};
-  }
+  endpoint local() const { return endpoint::local_of(native_handle()); }
   // Connections that were closed unserved for want of descriptors.
   std::uint64_t shed() const noexcept { return shed_; }
 
@@ -144,6 +139,7 @@ class basic_acceptor {
     sleep_until(end < deadline ? end : deadline);
     return end < deadline ? std::error_code() : make_error_code(errc::timed_out);
   }
+  void open_reserve() noexcept { reserve_.reset(system::open("/dev/null", O_RDONLY | O_CLOEXEC)); }
   // Accepts some in the reserve descriptor's place and closes them, so that their peers learn it.
   void shed_some() {
     for (int i = 0; i < shed_at_once; ++i) {
@@ -152,7 +148,7 @@ class basic_acceptor {
       if (!refused) break;
       ++shed_;
     }
-    reserve_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+    open_reserve();
   }
   void recovered() {
     log(log_level::info, "accept on %s: goes on; %llu connections were closed unserved so far",

@@ -25,6 +25,10 @@ class endpoint {
     std::memcpy(&storage_, address, size_);
   }
 
+  // Asked of the kernel: the socket's own address, or its peer's; one without address where there is none.
+  static endpoint local_of(int fd) noexcept { return asked(&system::getsockname, fd); }
+  static endpoint peer_of(int fd) noexcept { return asked(&system::getpeername, fd); }
+
   // "127.0.0.1:80", "[::1]:80", "[fe80::1%2]:80" or "unix:/run/x" ("unix:@name" is Linux's abstract namespace). Port 0
   // lets the kernel choose. Errors: bad_address.
   static io_result<endpoint> parse(std::string_view text) {
@@ -86,6 +90,13 @@ class endpoint {
   }
 
  private:
+  static endpoint asked(int (*ask)(int, sockaddr*, socklen_t*), int fd) noexcept {
+    sockaddr_storage storage{};
+    socklen_t size = sizeof storage;
+    if (fd < 0 || ask(fd, reinterpret_cast<sockaddr*>(&storage), &size) != 0) return {};
+    return {reinterpret_cast<const sockaddr*>(&storage), size};
+  }
+
   static io_result<endpoint> parse_v4(std::string_view host, std::uint16_t port) {
     sockaddr_in address{};
     address.sin_family = AF_INET;

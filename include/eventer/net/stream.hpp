@@ -146,8 +146,8 @@ class stream {
   int native_handle() const noexcept { return descriptor_ == nullptr ? -1 : descriptor_->fd(); }
 
   // Asked of the kernel at each call; an endpoint without address where it has none.
-  endpoint local() const { return address(&::getsockname); }
-  endpoint peer() const { return address(&::getpeername); }
+  endpoint local() const { return endpoint::local_of(native_handle()); }
+  endpoint peer() const { return endpoint::peer_of(native_handle()); }
 
  protected:
   explicit stream(std::unique_ptr<descriptor> owned) noexcept : descriptor_(std::move(owned)) {}
@@ -269,13 +269,6 @@ class stream {
     return kept;
   }
 
-  endpoint address(int (*ask)(int, sockaddr*, socklen_t*)) const {
-    sockaddr_storage storage{};
-    socklen_t size = sizeof storage;
-    if (!is_open() || ask(descriptor_->fd(), reinterpret_cast<sockaddr*>(&storage), &size) != 0) return {};
-    return {reinterpret_cast<const sockaddr*>(&storage), size};
-  }
-
  protected:
   std::unique_ptr<descriptor> descriptor_;
 };
@@ -298,7 +291,7 @@ inline io_result<std::unique_ptr<descriptor>> connect_socket(const endpoint& pee
     // Writable before the handshake has ended happens (a fresh registration reports hang-up): ask who is there.
     sockaddr_storage there{};
     socklen_t there_size = sizeof there;
-    if (::getpeername(owned->fd(), reinterpret_cast<sockaddr*>(&there), &there_size) == 0) return owned;
+    if (system::getpeername(owned->fd(), reinterpret_cast<sockaddr*>(&there), &there_size) == 0) return owned;
     if (errno != ENOTCONN) return error_from_errno(errno);
   }
 }
