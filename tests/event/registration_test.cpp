@@ -148,27 +148,22 @@ TEST_CASE("a descriptor that was watched by others before can be adopted, and th
     int ends[2];
     REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0);
     const eventer::unique_fd peer(ends[0]);
-    auto& here = eventer::event_loop::current();
-    const auto soon = [] { return eventer::clock::now() + 1ms; };
-    CHECK(here.wait_foreign(ends[1], eventer::io_mask::read, soon()) == std::errc::timed_out);
+    CHECK(eventer::await(eventer::readable(ends[1], 1ms)).error() == std::errc::timed_out);
     auto adopted = eventer::tcp_stream::from_fd(ends[1]).value();
     CHECK(read_text(adopted, 1ms) == timed_out_text);
     plain_send(peer, "x");
     CHECK(read_text(adopted) == "x");
     const eventer::unique_fd released(adopted.release());
-    CHECK(here.wait_foreign(released.get(), eventer::io_mask::read, soon()) == std::errc::timed_out);
+    CHECK(eventer::await(eventer::readable(released.get(), 1ms)).error() == std::errc::timed_out);
     plain_send(peer, "y");
-    CHECK_FALSE(here.wait_foreign(released.get(), eventer::io_mask::read, eventer::clock::now() + 2s));
+    CHECK(eventer::await(eventer::readable(released.get(), 2s)));
   });
 }
 
 TEST_CASE(
     "a foreign descriptor is announced again while others leave bytes unread, and when its number is opened anew") {
   eventer::run([] {
-    auto& here = eventer::event_loop::current();
-    const auto wait = [&here](int fd) {
-      return here.wait_foreign(fd, eventer::io_mask::read, eventer::clock::now() + 2s);
-    };
+    const auto wait = [](int fd) { return eventer::await(eventer::readable(fd, 2s)).error(); };
     for (int round = 0; round < 3; ++round) {
       int ends[2];
       REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0);
@@ -179,10 +174,9 @@ TEST_CASE(
         CHECK_FALSE(wait(foreign.get()));
         CHECK(::recv(foreign.get(), &one, 1, 0) == 1);
       }
-      CHECK(here.wait_foreign(foreign.get(), eventer::io_mask::read, eventer::clock::now() + 1ms) ==
-            std::errc::timed_out);
+      CHECK(eventer::await(eventer::readable(foreign.get(), 1ms)).error() == std::errc::timed_out);
     }
-    CHECK(here.wait_foreign(-1, eventer::io_mask::read, eventer::no_deadline) == std::errc::bad_file_descriptor);
+    CHECK(eventer::await(eventer::readable(-1)).error() == std::errc::bad_file_descriptor);
   });
 }
 
@@ -196,9 +190,7 @@ TEST_CASE("waiting to write to a foreign descriptor whose peer has half-closed d
     }
     ::shutdown(peer.get(), SHUT_WR);
     const auto turns = stats().turns;
-    auto& here = eventer::event_loop::current();
-    CHECK(here.wait_foreign(foreign.get(), eventer::io_mask::write, eventer::clock::now() + 20ms) ==
-          std::errc::timed_out);
+    CHECK(eventer::await(eventer::writable(foreign.get(), 20ms)).error() == std::errc::timed_out);
     CHECK(stats().turns - turns < 10);
   });
 }

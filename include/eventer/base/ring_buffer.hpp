@@ -35,6 +35,10 @@ class ring_buffer {
   EVENTER_ALWAYS_INLINE T pop_front() noexcept { return data_[head_++ & mask_]; }
   // Requires: offset < size().
   T& operator[](std::size_t offset) noexcept { return data_[(head_ + offset) & mask_]; }
+  // The ticket of the next push_back: with it the value is found again for as long as it is in the queue.
+  std::size_t next_ticket() const noexcept { return tail_; }
+  T& at_ticket(std::size_t ticket) noexcept { return data_[ticket & mask_]; }
+  std::size_t ticket_of(std::size_t offset) const noexcept { return head_ + offset; }
 
   void clear() noexcept { head_ = tail_ = 0; }
   // Gives memory back that a peak has left behind.
@@ -56,12 +60,9 @@ class ring_buffer {
       std::abort();
 #endif
     }
-    const std::size_t count = size();
-    for (std::size_t i = 0; i < count; ++i) grown[i] = (*this)[i];
+    for (std::size_t i = head_; i != tail_; ++i) grown[i & (capacity - 1)] = data_[i & mask_];  // tickets stay valid
     std::free(data_);
     data_ = grown;
-    head_ = 0;
-    tail_ = count;
     mask_ = capacity - 1;
   }
 

@@ -8,18 +8,29 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstddef>
+
+// kqueue is there on everything but Linux; tests bring an imitation, see tests/fake_kqueue/sys/event.h.
+#if !defined(__linux__) || defined(EVENTER_TEST_KQUEUE)
+#define EVENTER_HAS_KQUEUE 1
+#include <sys/event.h>
+#else
+#define EVENTER_HAS_KQUEUE 0
+#endif
 
 #include "eventer/base/clock.hpp"
 
@@ -28,8 +39,9 @@ namespace eventer::inline EVENTER_ABI::system {
 // clang-format off
 enum class call {
   accept4, bind, close, connect, epoll_create1, epoll_ctl, epoll_wait, eventfd, fcntl, fstat, getpeername,
-  getsockname, getsockopt, listen, madvise, mmap, mprotect, munmap, open, poll, read, recv, send, setsockopt,
-  shutdown, socket, write,
+  getsockname, getsockopt, kevent, kqueue, listen, madvise, mmap, mprotect, munmap, open, pipe2, poll, read, readv,
+  recv, send, sendmsg, setsockopt, shutdown, signalfd, socket, socketpair, timerfd_create, timerfd_settime, write,
+  writev,
 };
 // clang-format on
 
@@ -72,6 +84,15 @@ inline ssize_t send(int fd, const void* data, std::size_t size, int flags) noexc
 inline int accept4(int fd, sockaddr* address, socklen_t* size, int flags) noexcept {
   return detail::retrying(call::accept4, [=] { return ::accept4(fd, address, size, flags); });
 }
+inline ssize_t readv(int fd, const iovec* parts, int count) noexcept {
+  return detail::retrying(call::readv, [=] { return ::readv(fd, parts, count); });
+}
+inline ssize_t writev(int fd, const iovec* parts, int count) noexcept {
+  return detail::retrying(call::writev, [=] { return ::writev(fd, parts, count); });
+}
+inline ssize_t sendmsg(int fd, const msghdr* message, int flags) noexcept {
+  return detail::retrying(call::sendmsg, [=] { return ::sendmsg(fd, message, flags); });
+}
 // Not retried: an interrupted connect goes on by itself, and asking again would answer EALREADY.
 inline int connect(int fd, const sockaddr* address, socklen_t size) noexcept {
   return detail::injected(call::connect) ? -1 : ::connect(fd, address, size);
@@ -79,6 +100,10 @@ inline int connect(int fd, const sockaddr* address, socklen_t size) noexcept {
 inline int socket(int family, int type, int protocol) noexcept {
   return detail::injected(call::socket) ? -1 : ::socket(family, type, protocol);
 }
+inline int socketpair(int family, int type, int protocol, int* ends) noexcept {
+  return detail::injected(call::socketpair) ? -1 : ::socketpair(family, type, protocol, ends);
+}
+inline int pipe2(int* ends, int flags) noexcept { return detail::injected(call::pipe2) ? -1 : ::pipe2(ends, flags); }
 inline int bind(int fd, const sockaddr* address, socklen_t size) noexcept {
   return detail::injected(call::bind) ? -1 : ::bind(fd, address, size);
 }
@@ -141,6 +166,24 @@ inline int epoll_pwait2(int epoll, epoll_event* events, int count, duration limi
 #endif
 }
 
+inline int signalfd(int fd, const sigset_t* which, int flags) noexcept {
+  return detail::injected(call::signalfd) ? -1 : ::signalfd(fd, which, flags);
+}
+inline int timerfd_create(clockid_t clock, int flags) noexcept {
+  return detail::injected(call::timerfd_create) ? -1 : ::timerfd_create(clock, flags);
+}
+inline int timerfd_settime(int fd, int flags, const itimerspec* time) noexcept {
+  return detail::injected(call::timerfd_settime) ? -1 : ::timerfd_settime(fd, flags, time, nullptr);
+}
+#if EVENTER_HAS_KQUEUE
+inline int kqueue() noexcept { return detail::injected(call::kqueue) ? -1 : ::kqueue(); }
+// Not retried: an interrupted wait has to look at the clock, and interrupted changes may have been made already.
+inline int kevent(int queue, const struct ::kevent* changes, int change_count, struct ::kevent* events, int room,
+                  const timespec* limit) noexcept {
+  return detail::injected(call::kevent) ? -1 : ::kevent(queue, changes, change_count, events, room, limit);
+}
+#endif
+
 // Anonymous private memory, or nullptr with errno set.
 inline void* map_memory(std::size_t bytes, int flags = 0) noexcept {
   if (detail::injected(call::mmap)) return nullptr;
@@ -154,6 +197,9 @@ inline int protect(void* memory, std::size_t bytes, int protection) noexcept {
 inline int advise(void* memory, std::size_t bytes, int advice) noexcept {
   return detail::injected(call::madvise) ? -1 : ::madvise(memory, bytes, advice);
 }
+
+// Cannot fail; tells a forked child from its parent.
+inline pid_t process_id() noexcept { return ::getpid(); }
 
 // Never hard-coded: AArch64 kernels use 4, 16 or 64 KiB.
 inline std::size_t page_size() noexcept {

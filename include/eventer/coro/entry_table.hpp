@@ -29,7 +29,7 @@ struct entry_record {
 class entry_table {
  public:
   // The record of this spawn, made if it is the first of its kind. Throws std::bad_alloc.
-  EVENTER_ALWAYS_INLINE std::uint32_t index_of(const callable_operations& operations, const void* key,
+  EVENTER_ALWAYS_INLINE std::uint16_t index_of(const callable_operations& operations, const void* key,
                                                const char* name) {
     if (EVENTER_LIKELY(last_ < records_.size()) && matches(records_[last_], operations, key, name)) return last_;
     return find(operations, key, name);
@@ -44,16 +44,18 @@ class entry_table {
                       const char* name) noexcept {
     return record.operations == &operations && record.key == key && record.name == name;
   }
-  EVENTER_NOINLINE std::uint32_t find(const callable_operations& operations, const void* key, const char* name) {
+  EVENTER_NOINLINE std::uint16_t find(const callable_operations& operations, const void* key, const char* name) {
     const std::size_t slots = slots_.size();
     for (std::size_t slot = hash_of(operations, key, name), tried = 0; tried < slots; ++slot, ++tried) {
       const std::uint32_t index = slots_[slot & (slots - 1)];
       if (index == 0) break;
-      if (matches(records_[index - 1], operations, key, name)) return last_ = index - 1;
+      if (matches(records_[index - 1], operations, key, name)) return last_ = static_cast<std::uint16_t>(index - 1);
     }
+    // A program that makes names by the thousand: the rest is counted by function.
+    if (EVENTER_UNLIKELY(records_.size() >= named_records) && name != nullptr) return find(operations, key, nullptr);
     return last_ = add(operations, key, name);
   }
-  std::uint32_t add(const callable_operations& operations, const void* key, const char* name) {
+  std::uint16_t add(const callable_operations& operations, const void* key, const char* name) {
     records_.push_back({&operations, key, name,
                         name != nullptr  ? name
                         : key != nullptr ? detail::name_of_address(key)
@@ -64,7 +66,7 @@ class entry_table {
     } else {
       place(static_cast<std::uint32_t>(records_.size() - 1));
     }
-    return static_cast<std::uint32_t>(records_.size() - 1);
+    return static_cast<std::uint16_t>(records_.size() - 1);
   }
   void place(std::uint32_t index) noexcept {
     const entry_record& record = records_[index];
@@ -81,7 +83,8 @@ class entry_table {
 
   std::vector<entry_record> records_;
   std::vector<std::uint32_t> slots_;  // a record's index + 1, or 0
-  std::uint32_t last_ = 0;
+  std::uint16_t last_ = 0;
+  static constexpr std::size_t named_records = 50'000;  // a block has 16 bits for its record
 };
 
 }  // namespace eventer::inline EVENTER_ABI

@@ -9,9 +9,58 @@
 #include <utility>
 
 #include "eventer/base/result.hpp"
+#include "eventer/coro/operation.hpp"
 #include "eventer/coro/remote_join.hpp"
 
 namespace eventer::inline EVENTER_ABI {
+
+template <class R>
+class join_handle;
+
+namespace detail {
+
+// The coroutine whose joiner a continuation is.
+struct joined : wait_source {
+  control_block* block = nullptr;
+};
+
+// join() as an operation. `Handle` is a reference, or the handle itself.
+template <class R, class Handle>
+class join_operation {
+ public:
+  explicit join_operation(Handle&& handle) noexcept : handle_(std::forward<Handle>(handle)) {
+    source_.abandon = [](wait_source& source, wait_node&) noexcept {
+      details_of(*static_cast<joined&>(source).block).joiner = nullptr;
+    };
+  }
+
+  void block() {}  // the join in result() does
+  bool advance(continuation& who) {
+    if (waiting_) {
+      canceled_ = who.wake == wake_reason::canceled;
+      return true;
+    }
+    return !(waiting_ = !handle_.start_wait(who, source_, error_));
+  }
+  R result() {
+    if (canceled_) join_handle<R>::give_up();
+    if (error_) throw_error(error_, "co_await of a join_handle that is empty, or that another coroutine joins already");
+    return handle_.join();
+  }
+  // It has lost a when_any.
+  void lose() {
+    if constexpr (!std::is_reference_v<Handle>) handle_.cancel();
+  }
+  bool ends_after_losing() const noexcept { return !std::is_reference_v<Handle>; }
+
+ private:
+  Handle handle_;  // a reference may be to a shared stack: it is looked at where the wait begins and ends, not between
+  joined source_;
+  std::error_code error_;
+  bool waiting_ = false, canceled_ = false;
+};
+
+}  // namespace detail
 
 template <class R>
 class join_handle {
@@ -35,18 +84,26 @@ class join_handle {
   // caller is cancelled while it waits.
   R join() {
     check_joinable();
-    if (wait(no_deadline) == wake_reason::canceled) give_up();
-    return take();
+    switch (wait({})) {
+      case wake_reason::canceled:
+        give_up();
+      case wake_reason::timed_out:
+        throw_error(make_error_code(errc::timed_out), "join() in a deadline_scope that has expired");
+      default:
+        return take();
+    }
   }
 
-  // What await(handle) does.
-  R await_here() { return join(); }
+  // await(handle), co_await handle: join(). Only a handle that is moved in takes its coroutine along: when_any cancels
+  // and joins that one if it loses.
+  auto async_wait() & noexcept { return detail::join_operation<R, join_handle&>(*this); }
+  auto async_wait() && noexcept { return detail::join_operation<R, join_handle>(std::move(*this)); }
 
   // The same, not longer than `limit`: timed_out leaves the coroutine running and the handle as it was. An exception
   // that the coroutine threw comes as try_join gives it.
   io_result<R> join_for(duration limit) {
     check_joinable();
-    switch (wait(deadline_after(clock::now(), limit))) {
+    switch (wait(limit)) {
       case wake_reason::timed_out:
         return errc::timed_out;
       case wake_reason::canceled:
@@ -60,8 +117,7 @@ class join_handle {
   // operation_canceled.
   io_result<R> try_join() {
     check_joinable();
-    if (wait(no_deadline) == wake_reason::canceled) return errc::canceled;
-    return take_without_exception();
+    return join_for(duration::max());
   }
 
   // Asks the coroutine to end: its await in progress, or its next one, throws `cancelled`. It has not ended yet when
@@ -70,8 +126,7 @@ class join_handle {
     if (block_ != nullptr) {
       if (!block_->has(coroutine_flag::ended)) scheduler::of(*block_).cancel(*block_);
     } else if (remote_ != nullptr) {
-      if (scheduler* const where = remote_->target_scheduler(); where != nullptr)
-        where->post([join = remote_] { join->cancel_target(); });
+      remote_->request_cancel();
     }
   }
 
@@ -117,8 +172,8 @@ class join_handle {
       throw_error(std::make_error_code(std::errc::resource_deadlock_would_occur), "a coroutine joins itself");
   }
 
-  wake_reason wait(time_point deadline) {
-    if (remote_ != nullptr) return remote_->wait(remote_, deadline);
+  wake_reason wait(time_limit limit) {
+    if (remote_ != nullptr) return remote_->wait(limit);
     if (block_->has(coroutine_flag::ended)) return wake_reason::ready;
     scheduler& here = scheduler::of(*block_);
     if (scheduler::current() != &here)
@@ -130,9 +185,31 @@ class join_handle {
       throw_error(make_error_code(errc::busy), "another coroutine joins this one already");
     if (here.cancellation_due()) return wake_reason::canceled;
     details_of(*block_).joiner = here.running();
-    const wake_reason reason = here.park_until(deadline);
+    const wake_reason reason = here.park_until(here.resolve(limit));
     if (reason != wake_reason::ready) details_of(*block_).joiner = nullptr;
     return reason;
+  }
+
+  // Begins the wait of a continuation; true if there is nothing to wait for.
+  bool start_wait(continuation& who, detail::joined& source, std::error_code& error) {
+    if (done()) return true;
+    if (!joinable() || (block_ != nullptr && details_of(*block_).joiner != nullptr)) {
+      error = joinable() ? make_error_code(errc::busy) : std::make_error_code(std::errc::invalid_argument);
+      return true;
+    }
+    if (remote_ != nullptr) {
+      time_limit none;
+      return remote_->start_wait(who, none);
+    }
+    scheduler& here = scheduler::of(*block_);
+    if (scheduler::current() != &here)
+      broken_rule(
+          "a join_handle is awaited on a thread that does not run its loop: use the handle that event_loop::spawn gives to other threads");
+    here.attach(who);
+    details_of(*block_).joiner = &who;
+    source.block = block_;
+    who.waiting_on = &source;
+    return false;
   }
 
   // The joining coroutine was cancelled.
@@ -215,6 +292,9 @@ class join_handle {
 
   control_block* block_ = nullptr;
   std::shared_ptr<detail::remote_join<R>> remote_;
+
+  template <class, class>
+  friend class detail::join_operation;
 };
 
 }  // namespace eventer::inline EVENTER_ABI

@@ -4,6 +4,7 @@
 // from the native stack only, from the loop in `run_ready`; whoever wakes a coroutine only enqueues it.
 #pragma once
 
+#include <atomic>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
@@ -13,6 +14,7 @@
 #include <vector>
 
 #include "eventer/base/log.hpp"
+#include "eventer/base/manual_clock.hpp"
 #include "eventer/base/ring_buffer.hpp"
 #include "eventer/context/exception_state.hpp"
 #include "eventer/context/fp_environment.hpp"
@@ -21,6 +23,8 @@
 #include "eventer/coro/entry.hpp"
 #include "eventer/coro/entry_table.hpp"
 #include "eventer/coro/post_queue.hpp"
+#include "eventer/coro/stack_set.hpp"
+#include "eventer/coro/wait_node.hpp"
 
 namespace eventer::inline EVENTER_ABI {
 
@@ -47,16 +51,21 @@ struct scheduler_options {
   bool evict_always = false;    // copy a coroutine out at every suspension: for tests
   // Called when no parked coroutine can be saved; must not return. Default: a message, then abort.
   void (*out_of_memory)() = nullptr;
+  manual_clock* clock = nullptr;  // in the place of the steady clock; must outlive the scheduler
+  std::uint64_t seed = 0;         // not 0: ready coroutines run in an order drawn from it
 };
 
 class EVENTER_API scheduler {
  public:
   explicit scheduler(const scheduler_options& options)
-      : options_(with_environment(options)), store_(new control_block_store(*this)), saves_(save_chunks_) {
+      : options_(with_environment(options)),
+        store_(new control_block_store(*this)),
+        saves_(save_chunks_),
+        stacks_(saves_, options_.shared_stacks, options_.shared_stack_bytes) {
     if (const char* const refusal = context::shadow_stack_refusal(); refusal != nullptr)
       throw_error(std::make_error_code(std::errc::not_supported), refusal);
-    if (options_.shared_stacks == 0) options_.shared_stacks = 1;
-    stacks_.reserve(options_.shared_stacks);
+    if (options_.clock != nullptr)
+      options_.clock->attach({this, [](void* loop) { static_cast<scheduler*>(loop)->wake_loop(); }});
   }
   scheduler(const scheduler&) = delete;
   scheduler& operator=(const scheduler&) = delete;
@@ -77,7 +86,7 @@ class EVENTER_API scheduler {
   const char* name_of(control_block& block) noexcept { return entries_[block.entry].name; }
   const entry_table& entries() const noexcept { return entries_; }
   entry_record& entry_of(control_block& block) noexcept { return entries_[block.entry]; }
-  const std::vector<std::unique_ptr<shared_stack>>& shared_stacks() const noexcept { return stacks_; }
+  const stack_set& stacks_in_use() const noexcept { return stacks_; }
   save_stack_pool& saves() noexcept { return saves_; }
   std::uint64_t resumes() const noexcept { return resumes_; }
 
@@ -85,7 +94,7 @@ class EVENTER_API scheduler {
 
   // A control block for a coroutine that is not ready yet; the caller puts its callable in and calls make_ready.
   // Throws std::system_error(not_enough_memory) at the limits of the options or of the machine.
-  control_block& create(const callable_operations& operations, const void* key, const char* name, std::uint8_t flags,
+  control_block& create(const callable_operations& operations, const void* key, const char* name, std::uint16_t flags,
                         std::size_t own_stack_bytes) {
     if (EVENTER_UNLIKELY(living_ >= options_.max_coroutines))
       throw_error(std::make_error_code(std::errc::not_enough_memory), "spawn: loop_options::max_coroutines is reached");
@@ -97,14 +106,14 @@ class EVENTER_API scheduler {
       throw_error(std::make_error_code(std::errc::not_enough_memory), "spawn: no memory for a control block");
     control_block& block = *::new (static_cast<void*>(memory)) control_block;
     ::new (static_cast<void*>(&details_of(block))) control_block_details;
-    block.flags = static_cast<std::uint8_t>(flags | coroutine_flag::has_callable);
+    block.flags = static_cast<std::uint16_t>(flags | coroutine_flag::has_callable);
 #if EVENTER_EXCEPTIONS
     try {
 #endif
       block.entry = entries_.index_of(operations, key, name);
       if (EVENTER_UNLIKELY(options_.private_stacks || block.has(coroutine_flag::own_stack))) {
         block.set(coroutine_flag::own_stack);
-        block.stack = take_own_stack(own_stack_bytes);
+        block.stack = stacks_.take_own(own_stack_bytes != 0 ? own_stack_bytes : options_.own_stack_bytes);
       }
 #if EVENTER_EXCEPTIONS
     } catch (...) {
@@ -130,17 +139,45 @@ class EVENTER_API scheduler {
 
   // --- waiting ---
 
-  EVENTER_ALWAYS_INLINE void make_ready(control_block& block, wake_reason reason) {
-    block.wake = reason;
-    ready_.push_back(&block);
+  // Whether the caller is on the thread that runs this loop, or that made it or ran it last.
+  bool is_on_this_thread() const noexcept { return thread_.load(std::memory_order_relaxed) == &current_; }
+
+  // The time by which this loop's timers go.
+  EVENTER_ALWAYS_INLINE time_point now() const noexcept {
+    return EVENTER_LIKELY(options_.clock == nullptr) ? clock::now() : options_.clock->now();
+  }
+  time_point resolve(time_limit& limit) const noexcept {
+    return limit.resolve(limit.needs_clock() ? now() : time_point());
   }
 
-  // Ends the wait of a parked coroutine; nothing if it is not parked any more. Requires: the loop's thread.
-  void wake(control_block& block, wake_reason reason) {
-    if (block.wake != wake_reason::parked) return;
-    if (block.has(coroutine_flag::timed)) disarm(block);
-    block.waiting_on = nullptr;
-    make_ready(block, reason);
+  EVENTER_ALWAYS_INLINE void make_ready(wait_node& node, wake_reason reason) {
+    node.wake = reason;
+    if (EVENTER_UNLIKELY(node.has(node_flag::continuation))) {
+      node.set(node_flag::queued);
+      static_cast<continuation&>(node).ticket = ready_.next_ticket();
+    }
+    ready_.push_back(&node);
+  }
+
+  // Ends a wait; nothing if it has ended already. Whoever calls this and forgets the node clears its `waiting_on`.
+  // Requires: the loop's thread.
+  void wake(wait_node& node, wake_reason reason) {
+    if (node.wake != wake_reason::parked) return;
+    if (node.has(node_flag::timed)) disarm(node);
+    make_ready(node, reason);
+  }
+  // Ends a wait from outside: whatever it waited on forgets it.
+  void end_wait(wait_node& node, wake_reason reason) {
+    if (node.wake != wake_reason::parked) return;
+    if (node.waiting_on != nullptr) node.waiting_on->abandon(*node.waiting_on, node);
+    node.waiting_on = nullptr;
+    wake(node, reason);
+  }
+  // The wait of `node` that is about to begin ends at `deadline` with timed_out.
+  void arm(wait_node& node, time_point deadline) {
+    if (deadline == no_deadline) return;
+    timers_.arm(node.timer, deadline);
+    node.set(node_flag::timed);
   }
 
   // Suspends the running coroutine until it is woken. Before, the caller has stored where the wake-up will come from.
@@ -156,16 +193,50 @@ class EVENTER_API scheduler {
     arm_deadline(deadline);
     return park();
   }
-  // The running coroutine's next park() ends at `deadline`.
-  EVENTER_ALWAYS_INLINE void arm_deadline(time_point deadline) {
-    if (deadline == no_deadline) return;
-    timers_.arm(running_->timer, deadline);
-    running_->set(coroutine_flag::timed);
+  // The running coroutine's next park() ends at `deadline`, or with its deadline_scope if that is earlier.
+  EVENTER_ALWAYS_INLINE void arm_deadline(time_point deadline) { arm(*running_, within_scope(deadline)); }
+  EVENTER_ALWAYS_INLINE time_point within_scope(time_point deadline) const noexcept {
+    if (EVENTER_LIKELY(!running_->has(coroutine_flag::scoped))) return deadline;
+    const time_point scope = details_of(*running_).scope_deadline;
+    return scope < deadline ? scope : deadline;
   }
+
+  // A continuation begins to wait here. Whoever will wake it has been told, or is told before the loop goes on.
+  void attach(continuation& who) noexcept {
+    who.wake = wake_reason::parked;
+    if (who.home != nullptr) return;
+    who.home = this;
+    who.next = continuations_;
+    who.link = &continuations_;
+    if (continuations_ != nullptr) continuations_->link = &who.next;
+    continuations_ = &who;
+    ++continuation_count_;
+  }
+  // It has come to its end, or is about to be destroyed: nobody calls it any more. What it waits on must have forgotten
+  // it, or be told by its `abandon`, which this calls.
+  static void forget(continuation& who) noexcept {
+    if (who.home == nullptr) return;
+    scheduler& home = *who.home;
+    if (who.has(node_flag::timed)) home.disarm(who);
+    if (who.waiting_on != nullptr) who.waiting_on->abandon(*who.waiting_on, who);
+    who.waiting_on = nullptr;
+    if (who.has(node_flag::queued)) home.ready_.at_ticket(who.ticket) = &home.forgotten_;
+    who.clear(node_flag::queued);
+    *who.link = who.next;
+    if (who.next != nullptr) who.next->link = who.link;
+    who.home = nullptr;
+    --home.continuation_count_;
+  }
+  std::size_t continuation_count() const noexcept { return continuation_count_; }
+
+  // A wait for something that another thread will do has begun or ended: virtual time stands still meanwhile.
+  void count_outside_wait(bool begins) noexcept { begins ? ++outside_waits_ : --outside_waits_; }
+  std::size_t outside_waits() const noexcept { return outside_waits_; }
 
   // Lets everything else that is ready run first.
   void yield() {
-    make_ready(*running_, wake_reason::ready);
+    running_->wake = wake_reason::ready;
+    ready_.push_back(running_);
     switch_out(*running_);
   }
 
@@ -197,6 +268,7 @@ class EVENTER_API scheduler {
     explicit entered(scheduler& self) noexcept
         : outer_(current_), caller_exceptions_(context::thread_exception_state()) {
       current_ = &self;
+      self.thread_.store(&current_, std::memory_order_relaxed);
       self.exceptions_ = context::thread_exception_state();
       self.errno_ = &errno;
     }
@@ -212,10 +284,17 @@ class EVENTER_API scheduler {
   // Resumes at most `budget` ready coroutines; answers how many. Requires: a native stack, inside `entered`.
   std::size_t run_ready(std::size_t budget) {
     std::size_t resumed = 0;
+    const bool seeded = options_.seed != 0;
     while (resumed < budget && !ready_.empty()) {
+      if (EVENTER_UNLIKELY(seeded)) draw_next();
       if (EVENTER_UNLIKELY(ready_.size() >= prefetch_from && saves_.bytes_in_use() > prefetch_footprint)) prefetch();
-      control_block& block = *ready_.pop_front();
+      wait_node* const node = ready_.pop_front();
       ++resumed;
+      if (EVENTER_UNLIKELY(node->has(node_flag::continuation))) {
+        run_continuation(*static_cast<continuation*>(node));
+        continue;
+      }
+      control_block& block = *static_cast<control_block*>(node);
       if (EVENTER_UNLIKELY(!resume(block))) {
         // No memory to save the present occupant: what else is ready may free some.
         ready_.push_back(&block);
@@ -234,7 +313,7 @@ class EVENTER_API scheduler {
     while (budget-- > 0) {
       timer_node* const node = timers_.take_expired(now);
       if (node == nullptr) return;
-      end_wait(control_block::of_timer(*node), wake_reason::timed_out);
+      end_wait(wait_node::of_timer(*node), wake_reason::timed_out);
     }
   }
 
@@ -244,6 +323,7 @@ class EVENTER_API scheduler {
     if (posts_.push(std::forward<F>(function))) wake_loop();
   }
   post_queue& posts() noexcept { return posts_; }
+  const post_queue& posts() const noexcept { return posts_; }
 
   // The handle of `block` is gone: nobody will ask for the result. Requires: the loop's thread.
   void drop_handle(control_block& block) noexcept {
@@ -273,6 +353,7 @@ class EVENTER_API scheduler {
 
  protected:
   ~scheduler() {
+    if (options_.clock != nullptr) options_.clock->detach(this);
     store_->blocks.for_each([this](control_block& block) {
       if (block.has(coroutine_flag::has_handle)) ++store_->orphans;
     });
@@ -289,14 +370,17 @@ class EVENTER_API scheduler {
   void unwind_all() {
     stopping_ = true;
     const entered here(*this);
-    for (unsigned round = 0; living_ > 0; ++round) {
+    for (unsigned round = 0; living_ > 0 || continuations_ != nullptr; ++round) {
       if (round == 1000) return give_up_unwinding();
       for_each_living([this](control_block& block) {
         block.clear(coroutine_flag::shielded);
         cancel(block);
       });
-      run_ready(ready_.size());  // one turn each: whoever swallows its cancellation gets it again in the next round
-      run_posts_at_end();
+      for (continuation* each = continuations_; each != nullptr; each = each->next)
+        end_wait(*each, wake_reason::canceled);
+      // One turn each: whoever swallows its cancellation gets it again in the next round.
+      at_end([this] { run_ready(ready_.size()); });
+      at_end([this] { posts_.run_all(); });
     }
     posts_.discard();
   }
@@ -379,7 +463,7 @@ class EVENTER_API scheduler {
       end(block, outcome::canceled);
       return true;
     }
-    if (block.stack == nullptr) block.stack = choose_stack();
+    if (block.stack == nullptr) block.stack = stacks_.choose();
     if (!block.stack->occupy(block)) {
       block.stack = nullptr;
       return false;
@@ -409,66 +493,13 @@ class EVENTER_API scheduler {
   }
 #endif
 
-  // A stack nobody's bytes lie on, if there is one; else the least recently used.
-  shared_stack* choose_stack() {
-    if (free_stack_ != nullptr && free_stack_->occupant() == nullptr) return free_stack_;
-    shared_stack* best = nullptr;
-    for (const auto& each : stacks_) {
-      if (each->occupant() == nullptr) return each.get();
-      if (best == nullptr || each->last_used < best->last_used) best = each.get();
-    }
-    if (stacks_.size() < options_.shared_stacks) {
-#if EVENTER_EXCEPTIONS
-      try {
-#endif
-        stacks_.push_back(
-            std::make_unique<shared_stack>(saves_, options_.shared_stack_bytes, static_cast<unsigned>(stacks_.size())));
-        return stacks_.back().get();
-#if EVENTER_EXCEPTIONS
-      } catch (const std::exception& failure) {
-        if (best == nullptr) throw;
-        log(log_level::warning, "only %zu shared stacks: %s", stacks_.size(), failure.what());
-        options_.shared_stacks = static_cast<unsigned>(stacks_.size());
-      }
-#endif
-    }
-    return best;
-  }
-
-  EVENTER_NOINLINE shared_stack* take_own_stack(std::size_t bytes) {
-    if (bytes == 0) bytes = options_.own_stack_bytes;
-    for (std::size_t i = own_stacks_.size(); i-- > 0;) {
-      if (own_stacks_[i]->size() < bytes || own_stacks_[i]->size() > 2 * bytes + system::page_size()) continue;
-      shared_stack* const found = own_stacks_[i].release();
-      own_stacks_[i] = std::move(own_stacks_.back());
-      own_stacks_.pop_back();
-      return found;
-    }
-    own_stacks_.reserve(own_stacks_.size() + 1);
-    return std::make_unique<shared_stack>(saves_, bytes, own_stack_colour_++).release();
-  }
-
   EVENTER_ALWAYS_INLINE void release_stack(control_block& block) noexcept {
     if (block.stack == nullptr) return;
     block.stack->forget(block);
     if (EVENTER_UNLIKELY(block.has(coroutine_flag::own_stack)))
-      return_own_stack(block.stack);
+      stacks_.give_back_own(block.stack);
     else
-      free_stack_ = block.stack;
-  }
-  EVENTER_NOINLINE void return_own_stack(shared_stack* stack) noexcept {
-    if (own_stacks_.size() < own_stacks_kept) {
-#if EVENTER_EXCEPTIONS
-      try {
-#endif
-        own_stacks_.emplace_back(stack);
-        return;
-#if EVENTER_EXCEPTIONS
-      } catch (...) {
-      }
-#endif
-    }
-    delete stack;
+      stacks_.now_free(block.stack);
   }
 
   // --- ending ---
@@ -513,8 +544,11 @@ class EVENTER_API scheduler {
 #endif
     --living_;
     if (block.has(coroutine_flag::has_handle)) {
-      control_block*& joiner = details_of(block).joiner;
-      if (joiner != nullptr) wake(*std::exchange(joiner, nullptr), wake_reason::ready);
+      wait_node*& joiner = details_of(block).joiner;
+      if (joiner == nullptr) return;
+      wait_node& node = *std::exchange(joiner, nullptr);
+      node.waiting_on = nullptr;
+      wake(node, wake_reason::ready);
       return;
     }
     if (EVENTER_UNLIKELY(outcome_of(block) == outcome::exception)) unhandled_exception(block);
@@ -522,31 +556,25 @@ class EVENTER_API scheduler {
     store_->blocks.release(&block);
   }
 
-  // Nobody is left who could catch what a posted function throws now.
-  void run_posts_at_end() {
+  // Nobody is left who could catch what a callback or a posted function throws now.
+  template <class F>
+  void at_end(const F& run) {
 #if EVENTER_EXCEPTIONS
     try {
-      posts_.run_all();
+      run();
     } catch (const std::exception& failure) {
-      log(log_level::error, "a function posted to a loop that is being destroyed has thrown: %s", failure.what());
+      log(log_level::error, "a function of a loop that is being destroyed has thrown: %s", failure.what());
     } catch (...) {
-      log(log_level::error, "a function posted to a loop that is being destroyed has thrown");
+      log(log_level::error, "a function of a loop that is being destroyed has thrown");
     }
 #else
-    posts_.run_all();
+    run();
 #endif
   }
 
-  void disarm(control_block& block) noexcept {
-    timers_.cancel(block.timer);
-    block.clear(coroutine_flag::timed);
-  }
-
-  // Ends a wait from outside: whatever it waited on forgets it.
-  void end_wait(control_block& block, wake_reason reason) {
-    if (block.wake != wake_reason::parked) return;
-    if (block.waiting_on != nullptr) block.waiting_on->abandon(*block.waiting_on, block);
-    wake(block, reason);
+  void disarm(wait_node& node) noexcept {
+    timers_.cancel(node.timer);
+    node.clear(node_flag::timed);
   }
 
   // Through the ready queue first, so that a coroutine that swallows cancellations in a loop can't stop the others.
@@ -560,6 +588,7 @@ class EVENTER_API scheduler {
 
   // Coroutines are left that go on waiting, however often they are cancelled.
   EVENTER_NOINLINE void give_up_unwinding() {
+    while (continuations_ != nullptr) forget(*continuations_);
     std::vector<control_block*> left;
     for_each_living([&left](control_block& block) { left.push_back(&block); });
 #if EVENTER_EXCEPTIONS
@@ -594,6 +623,23 @@ class EVENTER_API scheduler {
         "max_saved_bytes below what the machine has");
   }
 
+  EVENTER_NOINLINE void run_continuation(continuation& who) {
+    who.clear(node_flag::queued);
+    who.run(who);  // which may destroy it, or throw: the loop is as it should be in either case
+  }
+  // Puts one of the ready ones, drawn from the seed, to the front.
+  EVENTER_NOINLINE void draw_next() noexcept {
+    // splitmix64: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014.
+    std::uint64_t z = draws_ += 0x9e3779b97f4a7c15u;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    const std::size_t chosen = static_cast<std::size_t>((z ^ (z >> 31)) % ready_.size());
+    std::swap(ready_[0], ready_[chosen]);
+    for (const std::size_t offset : {std::size_t{0}, chosen})
+      if (wait_node* const node = ready_[offset]; node->has(node_flag::continuation))
+        static_cast<continuation*>(node)->ticket = ready_.ticket_of(offset);
+  }
+
   EVENTER_NOINLINE void trace_resume(control_block& block) {
     log(log_level::debug, "resume \"%s\" (id %llu): %zu stack bytes", display_name(block),
         static_cast<unsigned long long>(block.id()), block.stack->used_by(block));
@@ -602,7 +648,9 @@ class EVENTER_API scheduler {
   EVENTER_ALWAYS_INLINE void prefetch() noexcept {
     const std::size_t count = ready_.size();
     if (EVENTER_LIKELY(count > prefetch_block_ahead)) __builtin_prefetch(ready_[prefetch_block_ahead], 1);
-    const control_block* const block = ready_[count > prefetch_save_ahead ? prefetch_save_ahead : count - 1];
+    const wait_node* const node = ready_[count > prefetch_save_ahead ? prefetch_save_ahead : count - 1];
+    if (EVENTER_UNLIKELY(node->has(node_flag::continuation))) return;
+    const auto* const block = static_cast<const control_block*>(node);
     // Every line of it: a block may begin and end within one.
     const std::size_t bytes = block->saved_bytes < 512 ? block->saved_bytes : 512;
     const std::size_t offset = reinterpret_cast<std::uintptr_t>(block->saved) % 64;
@@ -618,29 +666,31 @@ class EVENTER_API scheduler {
   int* errno_ = nullptr;                            // likewise
   std::uint64_t resumes_ = 0;                       // counted once a batch
   bool trace_ = log_enabled(log_level::debug);
-  ring_buffer<control_block*> ready_;
+  ring_buffer<wait_node*> ready_;
   control_block_store* store_;
   chunk_source save_chunks_;
   save_stack_pool saves_;
   timer_heap timers_;
   post_queue posts_;
 
-  shared_stack* free_stack_ = nullptr;
-  std::vector<std::unique_ptr<shared_stack>> stacks_;
-  std::vector<std::unique_ptr<shared_stack>> own_stacks_;  // pooled, free ones
+  stack_set stacks_;
   entry_table entries_;
-  unsigned own_stack_colour_ = 0;
+  continuation* continuations_ = nullptr;  // those that wait or are ready
+  std::size_t continuation_count_ = 0;
+  continuation forgotten_{[](continuation&) {}};  // stands in the ready queue for one that was forgotten
+  std::size_t outside_waits_ = 0;
   std::size_t living_ = 0;
   std::size_t refused_ = 0;
+  std::uint64_t draws_ = options_.seed;
   std::uint32_t last_number_ = 0;
   context::fp_environment native_fp_ = context::fp_environment::current();
   bool fp_change_reported_ = false;
-  static constexpr std::size_t own_stacks_kept = 64;
 #if EVENTER_TSAN
   std::vector<void*> fibers_;
 #endif
 
   static inline constinit thread_local scheduler* current_ = nullptr;
+  std::atomic<scheduler**> thread_{&current_};  // stands for the thread
 };
 
 }  // namespace eventer::inline EVENTER_ABI

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "eventer/coro/join_handle.hpp"
+#include "eventer/coro/task.hpp"
 
 namespace eventer::inline EVENTER_ABI {
 
@@ -27,9 +28,27 @@ EVENTER_NOINLINE inline void keep_exception(control_block& block) {
 }
 #endif
 
+// What a callable gives in the end: a task that it returns is awaited, on the coroutine.
+template <class R>
+struct unwrapped {
+  using type = R;
+  static constexpr bool is_task = false;
+};
+template <class T>
+struct unwrapped<task<T>> {
+  using type = T;
+  static constexpr bool is_task = true;
+};
+
+template <class T>
+struct task_call {
+  task<T> what;
+  task<T> operator()() { return std::move(what); }
+};
+
 template <class Call>
 struct operations_of {
-  using result_type = std::invoke_result_t<Call&>;
+  using result_type = typename unwrapped<std::invoke_result_t<Call&>>::type;
 
   struct destroy_at_end {
     control_block& block;
@@ -37,7 +56,10 @@ struct operations_of {
   };
   EVENTER_ALWAYS_INLINE static result_type call(control_block& block) {
     const destroy_at_end callable{block};
-    return stored<Call>::get(details_of(block).storage)();
+    if constexpr (unwrapped<std::invoke_result_t<Call&>>::is_task)
+      return run_task(stored<Call>::get(details_of(block).storage)());
+    else
+      return stored<Call>::get(details_of(block).storage)();
   }
   EVENTER_ALWAYS_INLINE static void call_and_keep(control_block& block) {
     if constexpr (std::is_void_v<result_type>) {
@@ -112,7 +134,7 @@ template <class F, class... Arguments>
 concept spawnable = std::is_invocable_v<std::decay_t<F>, std::decay_t<Arguments>...>;
 
 template <class F, class... Arguments>
-using spawn_result = std::invoke_result_t<std::decay_t<F>, std::decay_t<Arguments>...>;
+using spawn_result = typename unwrapped<std::invoke_result_t<std::decay_t<F>, std::decay_t<Arguments>...>>::type;
 
 // On the loop's thread: makes the coroutine and its handle.
 template <class F, class... Arguments>
@@ -122,9 +144,9 @@ join_handle<spawn_result<F, Arguments...>> spawn_here(scheduler& here, const spa
   const void* key = nullptr;
   if constexpr (std::is_pointer_v<std::decay_t<F>>)
     key = reinterpret_cast<const void*>(static_cast<std::decay_t<F>>(function));
-  std::uint8_t flags = coroutine_flag::has_handle;
-  if (options.stack == stack_kind::own) flags |= coroutine_flag::own_stack;
-  if (options.own_fp_environment) flags |= coroutine_flag::own_fp;
+  const std::uint16_t flags = static_cast<std::uint16_t>(
+      coroutine_flag::has_handle | (options.stack == stack_kind::own ? coroutine_flag::own_stack : 0) |
+      (options.own_fp_environment ? coroutine_flag::own_fp : 0));
   control_block& block = here.create(operations_of<call>::table, key, options.name, flags, options.own_stack_bytes);
 #if EVENTER_EXCEPTIONS
   try {
@@ -159,7 +181,7 @@ join_handle<spawn_result<F, Arguments...>> spawn_remote(scheduler& there, const 
     explicit unless_completed(std::shared_ptr<remote_join<R>> j) noexcept : join(std::move(j)) {}
     unless_completed(unless_completed&&) noexcept = default;
     ~unless_completed() {
-      if (join != nullptr) join->complete(outcome::canceled);
+      if (join != nullptr) join->end(outcome::canceled);
     }
   };
   auto body = [guard = unless_completed(join),
@@ -167,13 +189,19 @@ join_handle<spawn_result<F, Arguments...>> spawn_remote(scheduler& there, const 
                    std::in_place, std::forward<F>(function), std::forward<Arguments>(arguments)...)]() mutable {
     remote_join<R>& state = *guard.join;
     const auto run = [&] {
+      const auto value = [&]() -> R {
+        if constexpr (unwrapped<decltype(call())>::is_task)
+          return run_task(call());
+        else
+          return call();
+      };
       if constexpr (std::is_void_v<R>)
-        call();
+        value();
       else if constexpr (std::is_reference_v<R>)
-        state.value.emplace(std::addressof(call()));
+        state.value.emplace(std::addressof(value()));
       else
-        state.value.emplace(call());
-      state.complete(outcome::value);
+        state.value.emplace(value());
+      state.end(outcome::value);
     };
 #if EVENTER_EXCEPTIONS
     try {
@@ -193,8 +221,7 @@ join_handle<spawn_result<F, Arguments...>> spawn_remote(scheduler& there, const 
 #endif
       auto handle = spawn_here(there, options, std::move(body));
       control_block& block = handle.block_for_remote();
-      join->started(there, handle.id(), block);
-      if (join->cancel_before_start()) there.cancel(block);
+      if (join->started(there, block)) there.cancel(block);
 #if EVENTER_EXCEPTIONS
     } catch (...) {
       join->fail(std::current_exception());
@@ -213,6 +240,9 @@ join_handle<spawn_result<F, Arguments...>> spawn_remote(scheduler& there, const 
 // passed, as that frame may be swapped out when the coroutine runs. Pass values, or something on the heap. Returns: a
 // handle; drop it to detach. Errors: std::system_error(not_enough_memory) at loop_options::max_coroutines,
 // max_saved_bytes or the machine's end. Requires: a loop runs on this thread. From other threads: event_loop::spawn.
+//
+// A function that returns a task runs that task (and lives until it ends), so a capturing lambda may be a C++20
+// coroutine: spawn([socket]() -> task<int> { ... co_return 1; }).
 template <class F, class... Arguments>
 requires detail::spawnable<F, Arguments...>
 auto spawn(F&& function, Arguments&&... arguments) {
@@ -226,6 +256,16 @@ auto spawn(const spawn_options& options, F&& function, Arguments&&... arguments)
   if (here == nullptr)
     broken_rule("spawn() on a thread without a running loop: use event_loop::spawn, or eventer::run");
   return detail::spawn_here(*here, options, std::forward<F>(function), std::forward<Arguments>(arguments)...);
+}
+
+// Runs a task as a coroutine.
+template <class T>
+join_handle<T> spawn(task<T> what) {
+  return spawn(detail::task_call<T>{std::move(what)});
+}
+template <class T>
+join_handle<T> spawn(const spawn_options& options, task<T> what) {
+  return spawn(options, detail::task_call<T>{std::move(what)});
 }
 
 }  // namespace eventer::inline EVENTER_ABI

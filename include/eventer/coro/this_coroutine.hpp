@@ -77,14 +77,20 @@ EVENTER_NOINLINE inline void sleep_on_thread(time_point deadline) noexcept {
 
 }  // namespace detail
 
-// Waits until `deadline`. On a thread without a running loop the thread sleeps. Errors: `cancelled`.
-inline void sleep_until(time_point deadline) {
-  if (scheduler::current() == nullptr) return detail::sleep_on_thread(deadline);
-  scheduler& here =
-      detail::suspending_scheduler("sleep in a callback would block its loop: spawn a coroutine that sleeps");
+namespace detail {
+
+inline void sleep(time_limit limit) {
+  if (scheduler::current() == nullptr) return sleep_on_thread(limit.resolve(clock::now()));
+  scheduler& here = suspending_scheduler("sleep in a callback would block its loop: spawn a coroutine that sleeps");
   if (EVENTER_UNLIKELY(here.cancellation_due())) return;
-  detail::throw_if_canceled(here.park_until(deadline));
+  throw_if_canceled(here.park_until(here.resolve(limit)));
 }
-inline void sleep_for(duration time) { sleep_until(deadline_after(clock::now(), time)); }
+
+}  // namespace detail
+
+// Waits for so long, or until a time of the loop's clock; not longer than a deadline_scope around it lasts. On a thread
+// without a running loop the thread sleeps. Errors: `cancelled`.
+inline void sleep_for(duration time) { detail::sleep(time); }
+inline void sleep_until(time_point when) { detail::sleep(when); }
 
 }  // namespace eventer::inline EVENTER_ABI

@@ -6,17 +6,20 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <utility>
 
 #include "eventer/base/clock.hpp"
 #include "eventer/base/result.hpp"
 #include "eventer/coro/scheduler.hpp"
 #include "eventer/event/io_mask.hpp"
+#include "eventer/event/transport.hpp"
 
 namespace eventer::inline EVENTER_ABI {
 
 class event_loop;
 
-class descriptor {
+class descriptor : wait_source {
  public:
   // Where the number comes from decides what may be assumed about it.
   enum class origin : std::uint8_t {
@@ -24,22 +27,28 @@ class descriptor {
     adopted,    // given to us: others may hold duplicates of it
   };
 
-  descriptor(int fd, origin from) noexcept : fd_(fd), adopted_(from == origin::adopted) {
-    read_source_.abandon = [](wait_source& source, control_block&) noexcept { of_read_source(source).forget_reader(); };
-    write_source_.abandon = [](wait_source& source, control_block&) noexcept {
-      of_write_source(source).forget_writer();
-    };
+  descriptor(int fd, origin from) noexcept : fd_(fd), open_(fd >= 0), adopted_(from == origin::adopted) {
+    abandon = &forget_waiter;
     classify();
+  }
+  // Something else than a file of the kernel's: an in-memory stream.
+  explicit descriptor(std::unique_ptr<transport> other) noexcept
+      : fd_(-1), transport_(std::move(other)), open_(true), adopted_(true) {
+    abandon = &forget_waiter;
+    transport_->attach(this);
   }
   descriptor(const descriptor&) = delete;
   descriptor& operator=(const descriptor&) = delete;
-  ~descriptor() { close(); }
+  // Out of line: streams are destroyed in the frames of coroutines.
+  EVENTER_NOINLINE ~descriptor() { close(); }
 
   int fd() const noexcept { return fd_; }
   bool is_socket() const noexcept { return socket_; }
-  bool is_open() const noexcept { return fd_ >= 0; }
+  bool is_open() const noexcept { return open_; }
   // Open, and its loop is not gone.
-  bool is_usable() const noexcept { return fd_ >= 0 && !orphaned_; }
+  bool is_usable() const noexcept { return open_ && !orphaned_; }
+  // nullptr for a file of the kernel's.
+  transport* other() const noexcept { return transport_.get(); }
   event_loop* loop() const noexcept { return loop_; }
 
   // Whether the last read proved that nothing is left, so that trying again would only cost a system call.
@@ -55,14 +64,28 @@ class descriptor {
     special_ = false;
   }
 
-  // Suspends the running coroutine until the descriptor may be read (written) again. Spurious wake-ups happen: try,
-  // then wait.
+  enum class direction : bool { read, write };
+
+  // Suspends the running coroutine until the descriptor may be read (written) again; a thread without a loop blocks.
+  // Spurious wake-ups happen: try, then wait.
   //
   // Errors: busy if somebody else waits already or the descriptor belongs to another loop; closed; timed_out; canceled
   // (or the exception `cancelled`); what epoll_ctl answers, EPERM where the kind of file can't be waited for. Requires:
   // the last try answered EAGAIN, or known_empty().
-  EVENTER_ALWAYS_INLINE std::error_code wait_readable(time_point deadline) { return wait(direction::read, deadline); }
-  EVENTER_ALWAYS_INLINE std::error_code wait_writable(time_point deadline) { return wait(direction::write, deadline); }
+  //
+  // What comes before and after the suspension is out of line, and the suspension itself is in the frame of the caller:
+  // two frames would be in every parked stack otherwise, and mispredicted at every resume.
+  EVENTER_ALWAYS_INLINE std::error_code wait(direction which, time_point deadline) {
+    const prepared step = prepare_wait(which, deadline);
+    if (EVENTER_UNLIKELY(!step.park)) return {step.error, *step.category};
+    scheduler::current()->park();
+    return finish_wait(which, *scheduler::running_block());
+  }
+  // The same for a continuation, which is called when the wait has ended; then finish_wait. After an error it does not
+  // wait. Requires: a loop runs on this thread.
+  std::error_code start_wait(direction which, continuation& who, time_limit& limit);
+  // How a wait has ended. Where who.wake says `closed`, nothing of this descriptor is touched: it may be gone.
+  std::error_code finish_wait(direction which, wait_node& who);
 
   // Called by the loop for each event.
   void on_event(io_mask ready) {
@@ -87,62 +110,52 @@ class descriptor {
   }
   // The kernel watches it no more: whoever waits tries again, and is told why it can't be watched.
   void lose_registration() {
-    loop_ = nullptr;
     drained_ = false;
     wake(reader_);
     wake(writer_);
+    loop_ = nullptr;
   }
 
  private:
   void classify() noexcept;
   std::error_code bind_to_loop(scheduler& here);
-  void unregister() noexcept;
+  void unregister(bool explicitly) noexcept;
+  int let_go(bool explicitly) noexcept;
   // The waiter stays known until it runs, because a close may still come first.
-  static void wake(control_block* waiter) {
-    if (waiter != nullptr) scheduler::of(*waiter).wake(*waiter, wake_reason::ready);
+  void wake(wait_node* waiter) const {
+    if (waiter != nullptr) scheduler_of_waiters()->wake(*waiter, wake_reason::ready);
   }
-  static void tell_closed(control_block*& waiter) {
+  void tell_closed(wait_node*& waiter) {
     if (waiter == nullptr) return;
-    control_block& block = *std::exchange(waiter, nullptr);
-    if (block.wake == wake_reason::parked)
-      scheduler::of(block).wake(block, wake_reason::closed);
+    wait_node& node = *std::exchange(waiter, nullptr);
+    node.waiting_on = nullptr;
+    if (node.wake == wake_reason::parked)
+      scheduler_of_waiters()->wake(node, wake_reason::closed);
     else
-      block.wake = wake_reason::closed;  // it is woken, but has not run yet
+      node.wake = wake_reason::closed;  // it is woken, but has not run yet
   }
-  void forget_reader() noexcept { reader_ = nullptr; }
-  void forget_writer() noexcept { writer_ = nullptr; }
+  static void forget_waiter(wait_source& source, wait_node& who) noexcept {
+    auto& self = static_cast<descriptor&>(source);
+    (self.reader_ == &who ? self.reader_ : self.writer_) = nullptr;
+  }
 
-  enum class direction : bool { read, write };
-  control_block*& waiter(direction which) noexcept { return which == direction::read ? reader_ : writer_; }
-  // What comes before and after the suspension is out of line, and the suspension itself is in the frame of the
-  // stream's call: two frames would be in every parked stack otherwise, and mispredicted at every resume.
+  wait_node*& waiter(direction which) noexcept { return which == direction::read ? reader_ : writer_; }
   struct prepared {
     bool park;  // false: `error` is the answer
     int error;
     const std::error_category* category;
   };
-  EVENTER_ALWAYS_INLINE std::error_code wait(direction which, time_point deadline) {
-    const prepared step = prepare_wait(which, deadline);
-    if (EVENTER_UNLIKELY(!step.park)) return {step.error, *step.category};
-    scheduler::current()->park();
-    return finish_wait(which);
-  }
   prepared prepare_wait(direction which, time_point deadline);
-  std::error_code finish_wait(direction which);
-
-  static descriptor& of_read_source(wait_source& source) noexcept {
-    return *reinterpret_cast<descriptor*>(reinterpret_cast<char*>(&source) - offsetof(descriptor, read_source_));
-  }
-  static descriptor& of_write_source(wait_source& source) noexcept {
-    return *reinterpret_cast<descriptor*>(reinterpret_cast<char*>(&source) - offsetof(descriptor, write_source_));
-  }
+  std::error_code add_waiter(direction which, scheduler& here, wait_node& who);
+  scheduler* scheduler_of_waiters() const noexcept;
 
   int fd_;
   std::uint32_t slot_ = 0;
   event_loop* loop_ = nullptr;
-  control_block* reader_ = nullptr;
-  control_block* writer_ = nullptr;
-  wait_source read_source_, write_source_;
+  wait_node* reader_ = nullptr;
+  wait_node* writer_ = nullptr;
+  std::unique_ptr<transport> transport_;
+  bool open_ : 1;
   bool adopted_ : 1;
   bool socket_ : 1 = false;
   bool byte_stream_ : 1 = false;  // SOCK_STREAM

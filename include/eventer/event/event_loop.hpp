@@ -11,13 +11,15 @@
 #include <optional>
 #include <vector>
 
+#include "eventer/base/process_mark.hpp"
 #include "eventer/coro/spawn.hpp"
 #include "eventer/coro/this_coroutine.hpp"
 #include "eventer/event/descriptor.hpp"
+#include "eventer/event/event.hpp"
 #include "eventer/event/fault_reports.hpp"
 #include "eventer/event/foreign_descriptor.hpp"
 #include "eventer/event/loop_options.hpp"
-#include "eventer/event/reactor/epoll.hpp"
+#include "eventer/event/reactor/reactor.hpp"
 #include "eventer/event/stack_report.hpp"
 #include "eventer/event/wait_on_thread.hpp"
 
@@ -40,7 +42,7 @@ class EVENTER_API event_loop final : public scheduler {
   // Throws std::system_error: no descriptor left for the reactor, or a machine setting forbids switching stacks (the
   // text says which).
   explicit event_loop(const loop_options& options = {})
-      : scheduler(options.for_scheduler()), options_(options), reactor_(std::make_unique<epoll_reactor>()) {
+      : scheduler(options.for_scheduler()), options_(options), reactor_(options.reactor()) {
     if (options.fault_reports) faults_.emplace();
   }
   // Cancels every coroutine and runs it to its end: destructors run, then waiting handles answer operation_canceled.
@@ -48,27 +50,62 @@ class EVENTER_API event_loop final : public scheduler {
   ~event_loop() {
     unwind_all();
     const entered here(*this);
+    while (events_.first != nullptr) events_.first->stop();
     for (slot& each : slots_)
       if (each.owner != nullptr) each.owner->forget_loop();
   }
 
-  // Runs until stop(), or until no coroutine lives, nothing is posted and no work_guard is held. What a posted function
-  // throws leaves run(); the loop stays usable. Errors: as above, or std::system_error from the reactor.
+  // Runs until stop(), or until no coroutine lives, no event is active, nothing is posted and no work_guard is held.
+  // What a callback or a posted function throws leaves run(); the loop stays usable, and what else was to be called
+  // then is called when it runs again. Errors: as above, or std::system_error from the reactor.
   void run() {
-    run_while([this] { return living() > 0 || !posts().empty() || guards_.load(std::memory_order_relaxed) > 0; });
+    run_while([this] {
+      return living() > 0 || continuation_count() > 0 || events_.holding > 0 || !posts().empty() ||
+             guards_.load(std::memory_order_relaxed) > 0;
+    });
   }
   // Any thread. Ends run() after the present turn; the loop can be run again.
   void stop() noexcept {
     stop_.store(true, std::memory_order_relaxed);
     reactor_->wake();
   }
-  // Does what is ready now, and answers how many coroutines were resumed. Never blocks.
+  // Does what is ready now, and answers how many coroutines and callbacks went on. Never blocks. What a callback throws
+  // leaves it, as it leaves run().
   std::size_t poll() {
     refuse_inside();
     const std::uint64_t before = resumes();
+    struct publish_at_end {
+      event_loop& loop;
+      ~publish_at_end() { loop.publish(); }
+    } at_end{*this};
     const entered here(*this);
     turn([] { return false; });
     return static_cast<std::size_t>(resumes() - before);
+  }
+
+  // --- to run it inside another loop ---
+
+  // A descriptor that is readable, under level- and edge-triggered parents, whenever poll() has something to do: call
+  // poll() then. It is the loop's own: only wait for it. after_fork_child() changes it.
+  int native_handle() {
+    embedded_ = true;
+    if (scheduler::current() != this) publish();
+    return reactor_->native_handle();
+  }
+  // When poll() has something to do that no descriptor announces: now, at the next timer, or never.
+  std::optional<time_point> next_deadline() const {
+    if (ready_count() > 0 || !posts().empty() || !reported_.empty()) return now();
+    if (timer_count() > 0) return timers().earliest();
+    return std::nullopt;
+  }
+
+  // In a child after fork(): a reactor of its own, with everything registered again. Other threads, and what they were
+  // to answer, are not in the child. Without this call every use of a loop that was made before the fork throws there.
+  // Errors: std::system_error where no descriptors are left.
+  void after_fork_child() {
+    if (const std::error_code error = rebuild_reactor()) throw_error(error, "event_loop::after_fork_child");
+    process_.renew();
+    publish();
   }
 
   // From any thread; as eventer::spawn. Outside this loop (another thread, or before run) the coroutine starts at the
@@ -86,7 +123,52 @@ class EVENTER_API event_loop final : public scheduler {
       return detail::spawn_here(*this, options, std::forward<F>(function), std::forward<Arguments>(arguments)...);
     return detail::spawn_remote(*this, options, std::forward<F>(function), std::forward<Arguments>(arguments)...);
   }
+  template <class T>
+  join_handle<T> spawn(task<T> what) {
+    return spawn(detail::task_call<T>{std::move(what)});
+  }
+  template <class T>
+  join_handle<T> spawn(const spawn_options& options, task<T> what) {
+    return spawn(options, detail::task_call<T>{std::move(what)});
+  }
   using scheduler::post;  // post(F&&): any thread
+
+  // --- classic events; from coroutines, callbacks and other threads. They keep run() from returning, but each_turn ---
+
+  // Calls `function(io_mask ready)` whenever the descriptor is ready for what is wanted (level semantics), or has an
+  // error; it answers what to go on with, none to release the event. A descriptor has one watch, and coroutines may
+  // wait for it beside it. The descriptor stays the caller's: cancel the event, or answer none, before it is closed.
+  // Errors: std::system_error(busy) if it is watched already, (bad_file_descriptor), what epoll_ctl answers; from
+  // another thread than the loop's they become a line in the log.
+  template <class F>
+  event watch(int fd, io_mask wanted, F&& function) {
+    if (fd < 0) throw_error(std::make_error_code(std::errc::bad_file_descriptor), "event_loop::watch");
+    const auto find = [](scheduler& loop, int number) { return static_cast<event_loop&>(loop).foreign(number); };
+    return start(*new detail::watch_event<F>(*this, events_, find, fd, wanted, std::forward<F>(function)));
+  }
+  // Calls `function()` once: at a time of the loop's clock, or after so long.
+  template <class F>
+  event at(time_point when, F&& function) {
+    return start(*new detail::timer_event<F>(*this, events_, when, duration::zero(), std::forward<F>(function)));
+  }
+  template <class F>
+  event after(duration time, F&& function) {
+    return at(deadline_after(now(), time), std::forward<F>(function));
+  }
+  // Calls it in this rhythm from now on. Ticks that are missed are one tick. Requires: a period above zero.
+  template <class F>
+  event every(duration period, F&& function) {
+    if (period <= duration::zero())
+      throw_error(std::make_error_code(std::errc::invalid_argument),
+                  "event_loop::every needs a period above zero; for every turn there is each_turn");
+    return start(
+        *new detail::timer_event<F>(*this, events_, deadline_after(now(), period), period, std::forward<F>(function)));
+  }
+  // Calls it in every turn of the loop, which it neither keeps alive nor awake.
+  template <class F>
+  event each_turn(F&& function) {
+    return start(*new detail::typed_turn_event<F>(*this, events_, std::forward<F>(function)));
+  }
 
   // The loop that runs on this thread. Requires: there is one.
   static event_loop& current() {
@@ -108,7 +190,9 @@ class EVENTER_API event_loop final : public scheduler {
   // What the stacks of this loop cost; see stack_report. Requires: the loop's thread, or a loop that does not run.
   stack_report stacks() { return make_stack_report(*this); }
 
-  // --- for eventer::run and for descriptors ---
+  // --- for eventer::run, for descriptors and for signals ---
+
+  reactor& kernel() noexcept { return *reactor_; }
 
   // Runs `function` as the loop's first coroutine until it has ended, or stop().
   template <class F>
@@ -126,7 +210,8 @@ class EVENTER_API event_loop final : public scheduler {
   std::error_code add(descriptor& owner) {
     const std::uint32_t index = take_slot();
     slots_[index].owner = &owner;
-    if (const std::error_code error = reactor_->add(owner.fd_, token_of(index))) {
+    if (const std::error_code error =
+            owner.other() != nullptr ? std::error_code() : reactor_->add(owner.fd_, token_of(index))) {
       release_slot(index);
       return error;
     }
@@ -136,19 +221,19 @@ class EVENTER_API event_loop final : public scheduler {
   }
   // `explicitly`: the kernel's registration has to be taken back too, because a duplicate may keep the file open.
   void remove(descriptor& owner, bool explicitly) noexcept {
-    if (explicitly) reactor_->remove(owner.fd_);
+    if (explicitly && !process_.forked()) reactor_->remove(owner.fd_);  // in a child the parent's would go
     release_slot(owner.slot_);
     --stats_.registrations;
   }
-  // Waits for a descriptor that foreign code reads, writes and closes; see foreign_descriptor.hpp. Requires: in a
-  // coroutine.
-  std::error_code wait_foreign(int fd, io_mask interest, time_point deadline) {
-    if (fd < 0) return std::make_error_code(std::errc::bad_file_descriptor);
+  // The record of a descriptor that foreign code reads, writes and closes; see foreign_descriptor.hpp. nullptr for a
+  // number that can't be one.
+  foreign_descriptor* foreign(int fd) {
+    if (fd < 0) return nullptr;
     const auto index = static_cast<std::size_t>(fd);
     if (foreign_.size() <= index) foreign_.resize(index + 1);
     if (foreign_[index] == nullptr)
       foreign_[index] = std::make_unique<foreign_descriptor>(*reactor_, fd, foreign_token | index);
-    return foreign_[index]->wait(*this, interest, deadline);
+    return foreign_[index].get();
   }
   // The loop's scratch buffer for reads without a buffer of the caller's: valid until the next await.
   static constexpr std::size_t scratch_bytes = std::size_t{64} << 10;
@@ -197,9 +282,30 @@ class EVENTER_API event_loop final : public scheduler {
   };
   static constexpr std::uint64_t foreign_token = std::uint64_t{1} << 63;  // with the descriptor's number: a foreign one
 
+  event start(detail::event_state& state) {
+    event handle(state);
+    if (is_on_this_thread()) {
+      if (const std::error_code error = state.start()) throw_error(error, "event_loop::watch");
+      if (scheduler::current() != this) publish();
+      return handle;
+    }
+    state.hold();
+    post([held = std::unique_ptr<detail::event_state, event::released>(&state)] {
+      if (const std::error_code error = held->start())
+        log(log_level::error, "event_loop::watch from another thread: %s", error.message().c_str());
+    });
+    return handle;
+  }
+
   void refuse_inside() const {
     if (scheduler::current() == this)
       broken_rule("event_loop::run() or poll() inside this loop: a coroutine or callback of it is running");
+  }
+  void refuse_forked() const {
+    if (EVENTER_UNLIKELY(process_.forked()))
+      throw_error(
+          std::make_error_code(std::errc::operation_not_permitted),
+          "this event_loop was made before fork(), and its kernel side belongs to the parent: call after_fork_child() in the child");
   }
 
   template <class Condition>
@@ -215,11 +321,51 @@ class EVENTER_API event_loop final : public scheduler {
   template <class Condition>
   void turn(const Condition& may_block) {
     ++stats_.turns;
+    refuse_forked();
+    if (EVENTER_UNLIKELY(!reported_.empty())) dispatch();  // a callback has thrown in the last turn
     posts().run_all();
+    if (EVENTER_UNLIKELY(events_.first_turn != nullptr)) detail::turn_event::call_all(events_);
     run_ready_for_a_while();
-    dispatch(reactor_->wait(next_wait(may_block())));
+    reported_ = reactor_->wait(next_wait(may_block()));
     posts().announce_awake();
-    if (timer_count() > 0) expire_timers(clock::now(), timer_budget);
+    stats_.events += reported_.size();
+    if (EVENTER_UNLIKELY(jump_to_ != no_deadline)) jump();
+    dispatch();
+    if (timer_count() > 0) expire_timers(now(), timer_budget);
+  }
+
+  // Virtual time goes on if the look at the kernel has found nothing to do.
+  EVENTER_NOINLINE void jump() {
+    const time_point to = std::exchange(jump_to_, no_deadline);
+    if (reported_.empty() && ready_count() == 0 && posts().empty()) options_.clock->advance_to(to);
+  }
+  EVENTER_NOINLINE time_point next_wait_of_manual_clock() {
+    if (timers().earliest() <= now()) return time_point::min();
+    if (!options_.clock->jumps_when_idle() || outside_waits() > 0) return no_deadline;
+    jump_to_ = timers().earliest();
+    return time_point::min();
+  }
+
+  // For a parent loop: what is left to do makes the handle readable, now or at the next timer's time.
+  void publish() noexcept {
+    if (EVENTER_LIKELY(!embedded_) || process_.forked()) return;
+    if (ready_count() > 0 || !reported_.empty() || !posts().announce_sleep()) return reactor_->wake();
+#if EVENTER_EXCEPTIONS
+    try {
+      announce_timer();
+    } catch (const std::exception& failure) {
+      log(log_level::error, "a loop inside another one can't announce its next timer: %s", failure.what());
+      reactor_->wake();  // the parent calls poll() again and again: nothing is lost
+    }
+#else
+    announce_timer();
+#endif
+  }
+  void announce_timer() {
+    if (options_.clock == nullptr || timer_count() == 0)
+      reactor_->announce(timer_count() > 0 ? timers().earliest() : no_deadline);
+    else if (timers().earliest() <= now() || options_.clock->jumps_when_idle())
+      reactor_->wake();
   }
 
   // The ready ones, also those that become ready meanwhile; but a chain that never ends gets a bounded time before the
@@ -238,18 +384,20 @@ class EVENTER_API event_loop final : public scheduler {
     if (!may_block || ready_count() > 0) return time_point::min();
     release_peak_memory();
     if (stop_.load(std::memory_order_relaxed) || !posts().announce_sleep()) return time_point::min();
-    if (timer_count() > 0) return timers().earliest();
+    if (timer_count() > 0)
+      return EVENTER_LIKELY(options_.clock == nullptr) ? timers().earliest() : next_wait_of_manual_clock();
     if (EVENTER_UNLIKELY(stats_.registrations == 0 && foreign_.empty() && living() > 0 && !deadlock_reported_))
       report_deadlock();
     return no_deadline;
   }
 
-  void dispatch(std::span<const reactor_event> events) {
-    stats_.events += events.size();
-    for (const reactor_event& event : events) {
+  void dispatch() {
+    while (!reported_.empty()) {
+      const reactor_event event = reported_.front();
+      reported_ = reported_.subspan(1);
       const auto index = static_cast<std::uint32_t>(event.token);
       if (EVENTER_UNLIKELY((event.token & foreign_token) != 0)) {
-        foreign_[index]->on_event(event.ready);
+        foreign_[index]->on_event(*this, event.ready);
         continue;
       }
       const auto generation = static_cast<std::uint32_t>(event.token >> 32);
@@ -260,27 +408,28 @@ class EVENTER_API event_loop final : public scheduler {
       }
       if (slots_[index].owner != nullptr) slots_[index].owner->on_event(event.ready);
     }
-    if (EVENTER_UNLIKELY(stale_since_rebuild_ >= stale_events_before_rebuild)) rebuild_reactor();
+    if (EVENTER_UNLIKELY(stale_since_rebuild_ >= stale_events_before_rebuild) && !rebuild_reactor()) ++stats_.rebuilds;
   }
 
   // Somebody holds a duplicate of a file that was closed here, and the kernel goes on reporting it: start with a fresh
   // set.
-  EVENTER_NOINLINE void rebuild_reactor() {
+  EVENTER_NOINLINE std::error_code rebuild_reactor() {
     stale_since_rebuild_ = 0;
     if (const std::error_code error = reactor_->rebuild()) {
       log(log_level::error, "rebuilding the reactor: %s", error.message().c_str());
-      return;
+      return error;
     }
-    ++stats_.rebuilds;
+    reported_ = {};
     for (std::uint32_t index = 0; index < slots_.size(); ++index) {
       descriptor* const owner = slots_[index].owner;
-      if (owner == nullptr || !reactor_->add(owner->fd_, token_of(index))) continue;
+      if (owner == nullptr || owner->other() != nullptr || !reactor_->add(owner->fd_, token_of(index))) continue;
       release_slot(index);
       --stats_.registrations;
       owner->lose_registration();
     }
     for (const auto& each : foreign_)
-      if (each != nullptr) (void)each->arm();
+      if (each != nullptr) each->arm_again(*this);
+    return {};
   }
 
   std::uint32_t take_slot() {
@@ -342,6 +491,11 @@ class EVENTER_API event_loop final : public scheduler {
   std::atomic<std::size_t> guards_{0};
   loop_stats stats_;
   std::vector<std::unique_ptr<foreign_descriptor>> foreign_;
+  std::span<const reactor_event> reported_;  // and not dispatched yet
+  detail::event_registry events_;
+  bool embedded_ = false;  // native_handle() was asked for
+  time_point jump_to_ = no_deadline;
+  process_mark process_;
   std::unique_ptr<char[]> scratch_;
   std::optional<fault_reports> faults_;
 };
@@ -375,76 +529,92 @@ inline std::error_code descriptor::bind_to_loop(scheduler& here) {
   return {};
 }
 
+inline scheduler* descriptor::scheduler_of_waiters() const noexcept { return loop_; }
+
+inline std::error_code descriptor::add_waiter(direction which, scheduler& here, wait_node& who) {
+  if (EVENTER_UNLIKELY(waiter(which) != nullptr)) return make_error_code(errc::busy);
+  if (EVENTER_UNLIKELY(loop_ != &here))
+    if (const std::error_code error = bind_to_loop(here)) return error;
+  if (who.has(node_flag::continuation)) {
+    here.attach(static_cast<continuation&>(who));
+  } else if (EVENTER_UNLIKELY(here.cancellation_due())) {
+    return make_error_code(errc::canceled);
+  }
+  static_cast<event_loop&>(here).operation_waited();
+  waiter(which) = &who;
+  who.waiting_on = this;
+  return {};
+}
+
 EVENTER_NOINLINE inline descriptor::prepared descriptor::prepare_wait(direction which, time_point deadline) {
   const auto answer = [](std::error_code error) { return prepared{false, error.value(), &error.category()}; };
   if (!is_usable()) return answer(make_error_code(errc::closed));
   scheduler* const here = scheduler::current();
   if (here == nullptr) {
     drained_ = false;
+    if (transport_ != nullptr)
+      broken_rule("an in-memory stream waits for its other end: use both in coroutines of one loop");
     return answer(detail::wait_on_thread(fd_, which == direction::read ? io_mask::read : io_mask::write, deadline));
   }
   if (EVENTER_UNLIKELY(here->running() == nullptr))
     broken_rule("waiting for a descriptor in a callback would block its loop: spawn a coroutine for it");
-  if (EVENTER_UNLIKELY(waiter(which) != nullptr)) return answer(make_error_code(errc::busy));
-  if (EVENTER_UNLIKELY(loop_ != here))
-    if (const std::error_code error = bind_to_loop(*here)) return answer(error);
-  if (EVENTER_UNLIKELY(here->cancellation_due())) return answer(make_error_code(errc::canceled));
-  static_cast<event_loop*>(here)->operation_waited();
-  waiter(which) = here->running();
-  here->running()->waiting_on = which == direction::read ? &read_source_ : &write_source_;
+  if (const std::error_code error = add_waiter(which, *here, *here->running())) return answer(error);
   here->arm_deadline(deadline);
   return {true, 0, nullptr};
 }
 
-EVENTER_NOINLINE inline std::error_code descriptor::finish_wait(direction which) {
-  switch (scheduler::running_block()->wake) {
+inline std::error_code descriptor::start_wait(direction which, continuation& who, time_limit& limit) {
+  if (!is_usable()) return make_error_code(errc::closed);
+  scheduler& here = *scheduler::current();
+  if (const std::error_code error = add_waiter(which, here, who)) return error;
+  here.arm(who, here.resolve(limit));
+  return {};
+}
+
+EVENTER_NOINLINE inline std::error_code descriptor::finish_wait(direction which, wait_node& who) {
+  switch (who.wake) {
     case wake_reason::timed_out:
       return make_error_code(errc::timed_out);
     case wake_reason::closed:
       return make_error_code(errc::closed);  // this descriptor may be destroyed by now
     case wake_reason::canceled:
-      detail::throw_if_canceled(wake_reason::canceled);
+      if (!who.has(node_flag::continuation)) detail::throw_if_canceled(wake_reason::canceled);
       return make_error_code(errc::canceled);
     default:
       waiter(which) = nullptr;
+      who.waiting_on = nullptr;
       return {};
   }
 }
 
-inline void descriptor::unregister() noexcept {
-  if (loop_ == nullptr) return;
-  // A socket that only we know leaves the kernel's set with its close; anything else might live on in a duplicate.
-  loop_->remove(*this, adopted_);
+inline void descriptor::unregister(bool explicitly) noexcept {
+  if (loop_ != nullptr) loop_->remove(*this, explicitly && transport_ == nullptr);
+}
+
+// Whoever waits hears `closed`; the number is the caller's.
+inline int descriptor::let_go(bool explicitly) noexcept {
+  unregister(explicitly);
+  open_ = false;
+  tell_closed(reader_);
+  tell_closed(writer_);
   loop_ = nullptr;
+  return std::exchange(fd_, -1);
 }
 
 inline void descriptor::close() noexcept {
-  if (fd_ < 0) return;
-  unregister();
-  const int fd = fd_;
-  fd_ = -1;
-  tell_closed(reader_);
-  tell_closed(writer_);
-  system::close(fd);
+  if (!open_) return;
+  // A socket that only we know leaves the kernel's set with its close; anything else might live on in a duplicate.
+  const int fd = let_go(adopted_);
+  if (fd >= 0) system::close(fd);
+  transport_.reset();
 }
 
-inline int descriptor::release() noexcept {
-  if (fd_ < 0) return -1;
-  if (loop_ != nullptr) adopted_ = true;  // the number lives on: its registration must not
-  unregister();
-  const int fd = fd_;
-  fd_ = -1;
-  tell_closed(reader_);
-  tell_closed(writer_);
-  return fd;
-}
+inline int descriptor::release() noexcept { return open_ ? let_go(true) : -1; }
 
 inline std::error_code descriptor::detach() noexcept {
   if (reader_ != nullptr || writer_ != nullptr) return make_error_code(errc::busy);
-  const bool adopted = adopted_;
-  adopted_ = true;
-  unregister();
-  adopted_ = adopted;
+  unregister(true);
+  loop_ = nullptr;
   drained_ = special_ = orphaned_ = false;
   return {};
 }

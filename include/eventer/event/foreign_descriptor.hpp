@@ -1,8 +1,10 @@
 // foreign_descriptor: waiting for a descriptor that other code reads, writes and closes (libpq's socket, hiredis's).
 //
 // Nothing is known of what that code leaves unread, so each wait arms one event anew. The number may stand for another
-// file each time.
+// file each time. It may have a reader, a writer and a watch (a classic event, see event.hpp) at the same time.
 #pragma once
+
+#include <utility>
 
 #include "eventer/base/result.hpp"
 #include "eventer/coro/this_coroutine.hpp"
@@ -10,29 +12,41 @@
 
 namespace eventer::inline EVENTER_ABI {
 
-class foreign_descriptor {
+class foreign_descriptor : wait_source {
  public:
+  // A classic event: told of everything that it is interested in, again and again.
+  struct watcher {
+    io_mask interest = io_mask::none;
+    void (*on_ready)(watcher&, io_mask ready) = nullptr;   // may change the interest, or end the watch
+    void (*on_lost)(watcher&, std::error_code) = nullptr;  // the kernel refuses to watch it any longer
+  };
+
   // `token` comes back with the events.
   foreign_descriptor(reactor& where, int fd, std::uint64_t token) noexcept : reactor_(where), fd_(fd), token_(token) {
-    reader_.source.abandon = writer_.source.abandon = [](wait_source& source, control_block&) noexcept {
-      reinterpret_cast<side*>(&source)->waiter = nullptr;
+    abandon = [](wait_source& source, wait_node& who) noexcept {
+      auto& self = static_cast<foreign_descriptor&>(source);
+      (self.reader_ == &who ? self.reader_ : self.writer_) = nullptr;
     };
   }
 
-  // Suspends the running coroutine until the descriptor is ready. Errors: busy if another coroutine waits for the same;
+  // Suspends the running coroutine until the descriptor is ready. Errors: busy if another one waits for the same;
   // timed_out; canceled; what epoll_ctl answers. A regular file is always ready.
-  std::error_code wait(scheduler& here, io_mask interest, time_point deadline) {
-    side& mine = any(interest & io_mask::read) ? reader_ : writer_;
-    if (mine.waiter != nullptr) return make_error_code(errc::busy);
+  std::error_code wait(scheduler& here, io_mask interest, time_limit& limit) {
     if (here.cancellation_due()) return make_error_code(errc::canceled);
-    mine.waiter = here.running();
-    if (const std::error_code error = arm()) {
-      mine.waiter = nullptr;
-      return error == std::errc::operation_not_permitted ? std::error_code() : error;
-    }
-    mine.waiter->waiting_on = &mine.source;
-    const wake_reason reason = here.park_until(deadline);
+    bool ready = false;
+    if (const std::error_code error = add_waiter(*here.running(), interest, ready); error || ready) return error;
+    const wake_reason reason = here.park_until(here.resolve(limit));
     detail::throw_if_canceled(reason);
+    return error_of(reason);
+  }
+  // The same for a continuation, which is called when the wait has ended unless `ready` says that it has already.
+  std::error_code start_wait(scheduler& here, continuation& who, io_mask interest, time_limit& limit, bool& ready) {
+    if (const std::error_code error = add_waiter(who, interest, ready); error || ready) return error;
+    here.attach(who);
+    here.arm(who, here.resolve(limit));
+    return {};
+  }
+  static std::error_code error_of(wake_reason reason) {
     switch (reason) {
       case wake_reason::timed_out:
         return make_error_code(errc::timed_out);
@@ -43,34 +57,76 @@ class foreign_descriptor {
     }
   }
 
+  // Errors: busy if it is watched already; what epoll_ctl answers, EPERM for a file that is always ready.
+  std::error_code watch(watcher& who) {
+    if (watcher_ != nullptr && watcher_ != &who) return make_error_code(errc::busy);
+    watcher_ = &who;
+    const std::error_code error = arm();
+    if (error) watcher_ = nullptr;
+    return error;
+  }
+  // The kernel may have one event of it left, which finds nobody.
+  void unwatch(const watcher& who) noexcept {
+    if (watcher_ == &who) watcher_ = nullptr;
+  }
+
   std::error_code arm() {
-    io_mask interest = io_mask::none;
-    if (reader_.waiter != nullptr) interest = interest | io_mask::read;
-    if (writer_.waiter != nullptr) interest = interest | io_mask::write;
+    io_mask interest = watcher_ != nullptr ? watcher_->interest : io_mask::none;
+    if (reader_ != nullptr) interest = interest | io_mask::read;
+    if (writer_ != nullptr) interest = interest | io_mask::write;
     return any(interest) ? reactor_.arm_once(fd_, token_, interest) : std::error_code();
   }
 
-  void on_event(io_mask ready) {
-    if (any(ready & (io_mask::read | io_mask::special))) wake(reader_);
-    if (any(ready & (io_mask::write | io_mask::error))) wake(writer_);
-    arm();  // for the other side, if it still waits
+  void on_event(scheduler& here, io_mask ready) {
+    if (any(ready & (io_mask::read | io_mask::special))) wake(here, reader_);
+    if (any(ready & (io_mask::write | io_mask::error))) wake(here, writer_);
+    if (watcher_ == nullptr) return arm_again(here);  // for the other side, if it still waits
+    // An error, or the peer's end, is news for whoever is interested in anything.
+    io_mask news = ready & (watcher_->interest | io_mask::error);
+    if (any(ready & io_mask::special)) news = news | (watcher_->interest & io_mask::read);
+    if (!any(news)) return arm_again(here);
+    struct also_after_an_exception {
+      foreign_descriptor& self;
+      scheduler& here;
+      ~also_after_an_exception() { self.arm_again(here); }
+    } at_end{*this, here};
+    watcher_->on_ready(*watcher_, news);
+  }
+  // Arms it for whoever is left. Where the kernel refuses, the coroutines try again, and are told why.
+  void arm_again(scheduler& here) {
+    const std::error_code error = arm();
+    if (!error) return;
+    wake(here, reader_);
+    wake(here, writer_);
+    if (watcher* const lost = std::exchange(watcher_, nullptr); lost != nullptr) lost->on_lost(*lost, error);
   }
 
  private:
-  struct side {
-    wait_source source;  // first: abandon finds its side by it
-    control_block* waiter = nullptr;
-  };
-  static void wake(side& which) {
-    if (which.waiter == nullptr) return;
-    control_block& block = *std::exchange(which.waiter, nullptr);
-    scheduler::of(block).wake(block, wake_reason::ready);
+  std::error_code add_waiter(wait_node& who, io_mask interest, bool& ready) {
+    wait_node*& mine = any(interest & io_mask::read) ? reader_ : writer_;
+    if (mine != nullptr) return make_error_code(errc::busy);
+    mine = &who;
+    if (const std::error_code error = arm()) {
+      mine = nullptr;
+      ready = error == std::errc::operation_not_permitted;
+      return ready ? std::error_code() : error;
+    }
+    who.waiting_on = this;
+    return {};
+  }
+  static void wake(scheduler& here, wait_node*& waiter) {
+    if (waiter == nullptr) return;
+    wait_node& node = *std::exchange(waiter, nullptr);
+    node.waiting_on = nullptr;
+    here.wake(node, wake_reason::ready);
   }
 
   reactor& reactor_;
   int fd_;
   std::uint64_t token_;
-  side reader_, writer_;
+  wait_node* reader_ = nullptr;
+  wait_node* writer_ = nullptr;
+  watcher* watcher_ = nullptr;
 };
 
 }  // namespace eventer::inline EVENTER_ABI

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <exception>
 
 #include "eventer/coro/scheduler.hpp"
+#include "eventer/event/reactor/default_reactor.hpp"
 
 namespace eventer::inline EVENTER_ABI {
 
@@ -25,6 +27,10 @@ struct loop_options {
   bool private_stacks = false;  // every coroutine on a stack of its own
   bool evict_always = false;    // copy at every suspension; for tests (also EVENTER_EVICT_ALWAYS=1)
 
+  manual_clock* clock = nullptr;  // time goes by it instead of by the steady clock; must outlive the loop
+  std::uint64_t seed = 0;         // not 0: ready coroutines run in an order drawn from it, the same for the same seed
+  reactor_factory reactor = &make_default_reactor;
+
   scheduler_options for_scheduler() const noexcept {
     return {.shared_stacks = shared_stacks,
             .shared_stack_bytes = shared_stack_bytes,
@@ -33,7 +39,9 @@ struct loop_options {
             .max_saved_bytes = max_saved_bytes,
             .private_stacks = private_stacks,
             .evict_always = evict_always,
-            .out_of_memory = out_of_memory};
+            .out_of_memory = out_of_memory,
+            .clock = clock,
+            .seed = seed};
   }
 };
 

@@ -20,23 +20,44 @@ namespace detail {
 template <io_mask Interest>
 class readiness {
  public:
-  explicit readiness(int fd) noexcept : fd_(fd) {}
-  readiness(int fd, duration limit) noexcept : fd_(fd), limit_(limit) {}
+  explicit readiness(int fd, time_limit limit = {}) noexcept : fd_(fd), limit_(limit) {}
 
   // Completes: when the descriptor can be read (written), has an error, or its peer has hung up; spurious wake-ups
   // happen: try, then wait. A regular file is always ready. One coroutine may wait for each direction of a descriptor.
   // Errors: timed_out; busy; bad_file_descriptor and whatever else epoll_ctl or poll answers.
-  io_result<void> await_here() const {
-    const time_point deadline = limit_ == duration::max() ? no_deadline : deadline_after(clock::now(), limit_);
-    if (scheduler::current() == nullptr) return wait_on_thread(fd_, Interest, deadline);
+  io_result<void> result() const { return error_; }
+
+  void block() {
+    if (scheduler::current() == nullptr) {
+      error_ = wait_on_thread(fd_, Interest, limit_.resolve(clock::now()));
+      return;
+    }
     auto& here = static_cast<event_loop&>(
         suspending_scheduler("await in a callback would block its loop: spawn a coroutine that waits"));
-    return here.wait_foreign(fd_, Interest, deadline);
+    foreign_descriptor* const descriptor = here.foreign(fd_);
+    error_ = descriptor == nullptr ? std::make_error_code(std::errc::bad_file_descriptor)
+                                   : descriptor->wait(here, Interest, limit_);
+  }
+  bool advance(continuation& who) {
+    if (who.home != nullptr) {
+      error_ = foreign_descriptor::error_of(who.wake);
+      return true;
+    }
+    auto& here = static_cast<event_loop&>(scheduler_for_continuations());
+    foreign_descriptor* const descriptor = here.foreign(fd_);
+    if (descriptor == nullptr) {
+      error_ = std::make_error_code(std::errc::bad_file_descriptor);
+      return true;
+    }
+    bool ready = false;
+    error_ = descriptor->start_wait(here, who, Interest, limit_, ready);
+    return ready || error_;
   }
 
  private:
   int fd_;
-  duration limit_ = duration::max();
+  time_limit limit_;
+  std::error_code error_;
 };
 
 }  // namespace detail

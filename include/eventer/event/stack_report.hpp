@@ -121,7 +121,7 @@ inline stack_report make_stack_report(scheduler& self) {
   summarise(report.total, all);
   std::stable_sort(report.rows.begin(), report.rows.end(),
                    [](const stack_report::row& a, const stack_report::row& b) { return a.alive > b.alive; });
-  for (const auto& stack : self.shared_stacks()) {
+  for (const auto& stack : self.stacks_in_use().shared()) {
     const stack_stats one = stack->stats();
     report.stacks.swaps += one.swaps;
     report.stacks.bytes_copied += one.bytes_copied;
@@ -130,7 +130,7 @@ inline stack_report make_stack_report(scheduler& self) {
     report.stacks.high_water_mark = std::max(report.stacks.high_water_mark, one.high_water_mark);
   }
   report.stacks.saved_bytes = self.saves().bytes_in_use();
-  report.shared_stacks = self.shared_stacks().size();
+  report.shared_stacks = self.stacks_in_use().shared().size();
   return report;
 }
 

@@ -6,6 +6,7 @@
 
 #include <string_view>
 
+#include "eventer/net/connect.hpp"
 #include "eventer/net/stream.hpp"
 
 namespace eventer::inline EVENTER_ABI {
@@ -15,6 +16,124 @@ struct listen_options {
   bool reuse_port = false;  // several sockets share the address, and the kernel spreads connections over them
   bool v6_only = false;     // an IPv6 socket refuses IPv4 peers
 };
+
+namespace detail {
+
+// What a listening socket remembers between two calls of accept. On the heap, beside its descriptor.
+class listening {
+ public:
+  listening() noexcept { open_reserve(); }
+
+  // Connections that were closed unserved for want of descriptors.
+  std::uint64_t shed() const noexcept { return shed_; }
+  time_point resume_at() const noexcept { return resume_; }
+
+  // One try; the value is the connection's descriptor. Connections that ended while they waited, and a lack of
+  // descriptors or memory, are dealt with here.
+  attempt try_accept(descriptor& socket) {
+    for (unsigned lost = 1;; ++lost) {
+      const int fd = system::accept4(socket.fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+      if (EVENTER_LIKELY(fd >= 0)) {
+        if (EVENTER_UNLIKELY(pause_ != duration::zero())) recovered(socket);
+        return attempt::done(static_cast<std::size_t>(fd));
+      }
+      switch (errno) {
+        case EAGAIN:
+          return attempt::wait_readable();
+        case EMFILE:
+        case ENFILE:
+        case ENOBUFS:
+        case ENOMEM: {
+          const std::error_code error = error_from_errno(errno);
+          // The first time connections wait in the backlog, while others may end.
+          if (pause_ != duration::zero()) shed_some(socket);
+          return pause(socket, error);
+        }
+        // The connection ended, or its network did, before it was taken; Linux passes such errors of the new socket on.
+        case ECONNABORTED:
+        case EPROTO:
+        case EPERM:
+        case ENETDOWN:
+        case ENOPROTOOPT:
+        case EHOSTDOWN:
+        case ENONET:
+        case EHOSTUNREACH:
+        case EOPNOTSUPP:
+        case ENETUNREACH:
+          // Many in a row: perhaps a filter refuses them all.
+          if (EVENTER_UNLIKELY(lost == lost_before_pause)) return pause(socket, error_from_errno(errno));
+          break;
+        default:  // it does not listen any more, whoever has seen to that
+          log(log_level::error, "accept on %s: %s", name_of(socket).c_str(), error_from_errno(errno).message().c_str());
+          socket.close();
+          return attempt::failed(errc::closed);
+      }
+    }
+  }
+  // Nothing can be accepted now: others run, and may give back what is missing. Longer each time, until a connection is
+  // accepted.
+  attempt pause(const descriptor& socket, std::error_code error) {
+    scheduler* const here = scheduler::current();
+    const time_point now = here != nullptr ? here->now() : clock::now();
+    if (now >= next_report_) {
+      log(log_level::error, "accept on %s: %s; pausing (%llu connections were closed unserved so far)",
+          name_of(socket).c_str(), error.message().c_str(), static_cast<unsigned long long>(shed_));
+      next_report_ = now + quiet_time;
+    }
+    pause_ = pause_ == duration::zero() ? first_pause : pause_ * 2 < longest_pause ? pause_ * 2 : longest_pause;
+    resume_ = now + pause_;
+    return attempt::again_at();
+  }
+
+ private:
+  static constexpr duration first_pause = std::chrono::milliseconds(1);
+  static constexpr duration longest_pause = std::chrono::milliseconds(100);
+  static constexpr duration quiet_time = std::chrono::seconds(10);  // between two lines about it
+  static constexpr int shed_at_once = 64;
+  static constexpr unsigned lost_before_pause = 64;
+
+  static std::string name_of(const descriptor& socket) { return endpoint::local_of(socket.fd()).to_string(); }
+  void open_reserve() noexcept { reserve_.reset(system::open("/dev/null", O_RDONLY | O_CLOEXEC)); }
+  // Accepts some in the reserve descriptor's place and closes them, so that their peers learn it.
+  void shed_some(const descriptor& socket) {
+    for (int i = 0; i < shed_at_once; ++i) {
+      reserve_.reset();
+      const unique_fd refused(system::accept4(socket.fd(), nullptr, nullptr, SOCK_CLOEXEC));
+      if (!refused) break;
+      ++shed_;
+    }
+    open_reserve();
+  }
+  void recovered(const descriptor& socket) {
+    log(log_level::info, "accept on %s: goes on; %llu connections were closed unserved so far", name_of(socket).c_str(),
+        static_cast<unsigned long long>(shed_));
+    pause_ = duration::zero();
+  }
+
+  unique_fd reserve_;
+  duration pause_ = duration::zero();
+  time_point resume_ = time_point::min(), next_report_ = time_point::min();
+  std::uint64_t shed_ = 0;
+};
+
+template <class Stream>
+struct accept_step : step_of<Stream> {
+  explicit accept_step(listening* on) noexcept : socket(on) {}
+  attempt try_once(descriptor& on) { return socket->try_accept(on); }
+  static io_result<Stream> result(std::size_t fd) {
+    return Stream::accepted(std::make_unique<descriptor>(static_cast<int>(fd), descriptor::origin::made_here));
+  }
+  bool survives(descriptor& on, std::error_code error) {
+    if (error.category() != std::system_category()) return false;
+    (void)socket->pause(on, error);
+    return true;
+  }
+  time_point resume_at() const noexcept { return socket->resume_at(); }
+
+  listening* socket;
+};
+
+}  // namespace detail
 
 template <class Stream>
 class basic_acceptor {
@@ -31,136 +150,54 @@ class basic_acceptor {
   }
   static io_result<basic_acceptor> listen(const endpoint& where, const listen_options& options = {}) {
     if (!Stream::speaks(where.family())) return errc::bad_address;
-    unique_fd fd(system::socket(where.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-    if (!fd) return error_from_errno(errno);
+    auto made = detail::make_stream_socket(where.family());
+    if (!made) return made.error();
+    const int fd = (*made)->fd();
     const int on = 1, v6_only = options.v6_only ? 1 : 0;
     // So that a restarted server need not wait for its predecessor's connections to be forgotten.
-    if (where.family() != AF_UNIX) (void)system::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (where.family() == AF_INET6)
-      (void)system::setsockopt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, &v6_only, sizeof v6_only);
-    if (options.reuse_port && system::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0)
+    if (where.family() != AF_UNIX) (void)system::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (where.family() == AF_INET6) (void)system::setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6_only, sizeof v6_only);
+    if (options.reuse_port && system::setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0)
       return error_from_errno(errno);
-    if (system::bind(fd.get(), where.data(), where.size()) != 0) return error_from_errno(errno);
-    if (system::listen(fd.get(), options.backlog) != 0) return error_from_errno(errno);
-    basic_acceptor result;
-    result.descriptor_ = std::make_unique<descriptor>(fd.release(), descriptor::origin::made_here);
-    result.open_reserve();
-    return result;
+    if (system::bind(fd, where.data(), where.size()) != 0) return error_from_errno(errno);
+    if (system::listen(fd, options.backlog) != 0) return error_from_errno(errno);
+    return basic_acceptor(std::move(*made));
+  }
+  // Adopts a listening socket, such as one that was inherited, and sets it non-blocking. Errors: what fcntl answers.
+  static io_result<basic_acceptor> from_fd(int fd) {
+    if (const std::error_code error = detail::set_non_blocking(fd)) return error;
+    return basic_acceptor(std::make_unique<descriptor>(fd, descriptor::origin::adopted));
   }
 
   // The next connection. Completes: when one has come. Errors: closed, timed_out, canceled and no others: connections
   // that ended while they waited, and a lack of descriptors or memory, are dealt with inside (counted, logged now and
   // then, with a pause in which other coroutines run), so `while (auto c = acceptor.accept())` is a correct server.
-  io_result<Stream> accept() { return accept_until(no_deadline); }
-  io_result<Stream> accept(duration limit) { return accept_until(deadline_after(clock::now(), limit)); }
+  io_result<Stream> accept(time_limit limit = {}) {
+    return detail::perform<detail::accept_step<Stream>>(descriptor_, limit, state_.get());
+  }
+  auto async_accept(time_limit limit = {}) {
+    return detail::descriptor_operation<detail::accept_step<Stream>>(descriptor_,
+                                                                     detail::accept_step<Stream>(state_.get()), limit);
+  }
 
+  // Who waits in accept goes on with `closed`.
   void close() noexcept {
     if (descriptor_ != nullptr) descriptor_->close();
   }
+  // Gives the listening socket to the caller; -1 if there is none.
+  int release() noexcept { return descriptor_ == nullptr ? -1 : descriptor_->release(); }
   bool is_open() const noexcept { return descriptor_ != nullptr && descriptor_->is_open(); }
   int native_handle() const noexcept { return descriptor_ == nullptr ? -1 : descriptor_->fd(); }
   endpoint local() const { return endpoint::local_of(native_handle()); }
   // Connections that were closed unserved for want of descriptors.
-  std::uint64_t shed() const noexcept { return shed_; }
+  std::uint64_t shed() const noexcept { return state_ == nullptr ? 0 : state_->shed(); }
 
  private:
-  static constexpr duration first_pause = std::chrono::milliseconds(1);
-  static constexpr duration longest_pause = std::chrono::milliseconds(100);
-  static constexpr duration quiet_time = std::chrono::seconds(10);  // between two lines about it
-  static constexpr int shed_at_once = 64;
-  static constexpr unsigned lost_before_pause = 64;
-
-  io_result<Stream> accept_until(time_point deadline) {
-    for (unsigned lost = 1;; ++lost) {
-      if (EVENTER_UNLIKELY(detail::turn_is_over()))
-        if (const std::error_code error = detail::let_others_run()) return error;
-      if (EVENTER_UNLIKELY(descriptor_ == nullptr || !descriptor_->is_usable())) return errc::closed;
-      const int fd = system::accept4(descriptor_->fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
-      if (EVENTER_LIKELY(fd >= 0)) {
-        if (EVENTER_UNLIKELY(pause_ != duration::zero())) recovered();
-        Stream accepted(std::make_unique<descriptor>(fd, descriptor::origin::made_here));
-        accepted.prepare_accepted();
-        return accepted;
-      }
-      switch (errno) {
-        case EAGAIN: {
-          const std::error_code error = descriptor_->wait_readable(deadline);
-          if (EVENTER_LIKELY(!error)) break;
-          // The kernel refuses to watch one more descriptor.
-          if (error.category() != std::system_category()) return error;
-          if (const std::error_code end = pause(error, deadline)) return end;
-          break;
-        }
-        case EMFILE:
-        case ENFILE:
-        case ENOBUFS:
-        case ENOMEM: {
-          const std::error_code error = error_from_errno(errno);
-          // The first time connections wait in the backlog, while others may end.
-          if (pause_ != duration::zero()) shed_some();
-          if (const std::error_code end = pause(error, deadline)) return end;
-          break;
-        }
-        // The connection ended, or its network did, before it was taken; Linux passes such errors of the new socket on.
-        case ECONNABORTED:
-        case EPROTO:
-        case EPERM:
-        case ENETDOWN:
-        case ENOPROTOOPT:
-        case EHOSTDOWN:
-        case ENONET:
-        case EHOSTUNREACH:
-        case EOPNOTSUPP:
-        case ENETUNREACH:
-          // Many in a row: perhaps a filter refuses them all.
-          if (EVENTER_UNLIKELY(lost % lost_before_pause == 0))
-            if (const std::error_code end = pause(error_from_errno(errno), deadline)) return end;
-          break;
-        default:  // it does not listen any more, whoever has seen to that
-          log(log_level::error, "accept on %s: %s", local().to_string().c_str(),
-              error_from_errno(errno).message().c_str());
-          close();
-          return errc::closed;
-      }
-    }
-  }
-
-  // Nothing can be accepted now: others run, and may give back what is missing. Longer each time, until a connection is
-  // accepted.
-  std::error_code pause(std::error_code error, time_point deadline) {
-    const time_point now = clock::now();
-    if (now >= next_report_) {
-      log(log_level::error, "accept on %s: %s; pausing (%llu connections were closed unserved so far)",
-          local().to_string().c_str(), error.message().c_str(), static_cast<unsigned long long>(shed_));
-      next_report_ = now + quiet_time;
-    }
-    pause_ = pause_ == duration::zero() ? first_pause : pause_ * 2 < longest_pause ? pause_ * 2 : longest_pause;
-    const time_point end = now + pause_;
-    sleep_until(end < deadline ? end : deadline);
-    return end < deadline ? std::error_code() : make_error_code(errc::timed_out);
-  }
-  void open_reserve() noexcept { reserve_.reset(system::open("/dev/null", O_RDONLY | O_CLOEXEC)); }
-  // Accepts some in the reserve descriptor's place and closes them, so that their peers learn it.
-  void shed_some() {
-    for (int i = 0; i < shed_at_once; ++i) {
-      reserve_.reset();
-      const unique_fd refused(system::accept4(descriptor_->fd(), nullptr, nullptr, SOCK_CLOEXEC));
-      if (!refused) break;
-      ++shed_;
-    }
-    open_reserve();
-  }
-  void recovered() {
-    log(log_level::info, "accept on %s: goes on; %llu connections were closed unserved so far",
-        local().to_string().c_str(), static_cast<unsigned long long>(shed_));
-    pause_ = duration::zero();
-  }
+  explicit basic_acceptor(std::unique_ptr<descriptor> socket)
+      : descriptor_(std::move(socket)), state_(std::make_unique<detail::listening>()) {}
 
   std::unique_ptr<descriptor> descriptor_;
-  unique_fd reserve_;
-  duration pause_ = duration::zero();
-  time_point next_report_ = time_point::min();
-  std::uint64_t shed_ = 0;
+  std::unique_ptr<detail::listening> state_;
 };
 
 }  // namespace eventer::inline EVENTER_ABI

@@ -1,0 +1,133 @@
+// completion: something that happens once, on any thread, and that coroutines of any loop, continuations and plain
+// threads wait for.
+//
+// It is shared by all of them. Each waiter has a record on the heap; completing posts it to the waiter's loop while the
+// lock is held, so that a loop can't end in between.
+#pragma once
+
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+
+#include "eventer/coro/cancelled.hpp"
+#include "eventer/coro/scheduler.hpp"
+
+namespace eventer::inline EVENTER_ABI::detail {
+
+class completion : public std::enable_shared_from_this<completion> {
+ public:
+  completion() = default;
+  completion(const completion&) = delete;
+  completion& operator=(const completion&) = delete;
+
+  bool done() const {
+    const std::lock_guard lock(mutex_);
+    return done_;
+  }
+
+  // Waits here: ready, timed_out or canceled.
+  wake_reason wait(time_limit limit) {
+    scheduler* const here = scheduler::current();
+    if (here == nullptr) return wait_on_thread(limit.resolve(clock::now()));
+    if (here->running() == nullptr)
+      broken_rule("waiting in a callback would block its loop: wait in a coroutine, or co_await");
+    if (here->cancellation_due()) return wake_reason::canceled;
+    if (!add_waiter(*here, *here->running())) return wake_reason::ready;
+    return here->park_until(here->resolve(limit));
+  }
+  // True: it has happened. False: `who` is called when it does, or at the limit.
+  bool start_wait(continuation& who, time_limit& limit) {
+    scheduler& here = scheduler_for_waiters();
+    here.attach(who);
+    if (!add_waiter(here, who)) return true;
+    here.arm(who, here.resolve(limit));
+    return false;
+  }
+
+ protected:
+  ~completion() = default;
+
+  // Any thread. `change` runs under the lock, unless it has happened already. All that waited go on.
+  template <class F>
+  void complete(F&& change) {
+    const std::lock_guard lock(mutex_);
+    if (done_) return;
+    change();
+    done_ = true;
+    changed_.notify_all();
+    while (record* const each = waiters_) {
+      unlink(*each);
+      each->posted = true;
+      each->home->post([owned = std::unique_ptr<record>(each)] {
+        wait_node* const node = owned->node;
+        if (node == nullptr) return;
+        node->waiting_on = nullptr;
+        owned->home->wake(*node, wake_reason::ready);
+      });
+    }
+  }
+
+  mutable std::mutex mutex_;
+  bool done_ = false;
+
+ private:
+  // `node` and `posted` are read and written by the home's thread, or before the record is posted.
+  struct record : wait_source {
+    record(std::shared_ptr<completion> what, scheduler& here, wait_node& who) noexcept
+        : of(std::move(what)), home(&here), node(&who) {
+      home->count_outside_wait(true);
+    }
+    ~record() { home->count_outside_wait(false); }  // on the home's thread
+
+    std::shared_ptr<completion> of;
+    scheduler* home;
+    wait_node* node;
+    bool posted = false;
+    record* next = nullptr;
+    record** link = nullptr;
+  };
+
+  static scheduler& scheduler_for_waiters() {
+    scheduler* const here = scheduler::current();
+    if (here == nullptr) broken_rule("an operation is started on a thread without a running loop");
+    return *here;
+  }
+  bool add_waiter(scheduler& here, wait_node& who) {
+    auto mine = std::make_unique<record>(shared_from_this(), here, who);
+    mine->abandon = [](wait_source& source, wait_node&) noexcept {
+      auto& self = static_cast<record&>(source);
+      const std::shared_ptr<completion> keep = self.of;  // let go outside the lock
+      const std::lock_guard lock(keep->mutex_);
+      self.node = nullptr;
+      if (self.posted) return;  // the message has it
+      unlink(self);
+      delete &self;
+    };
+    const std::lock_guard lock(mutex_);
+    if (done_) return false;
+    mine->next = waiters_;
+    mine->link = &waiters_;
+    if (waiters_ != nullptr) waiters_->link = &mine->next;
+    who.waiting_on = mine.get();
+    waiters_ = mine.release();
+    return true;
+  }
+  static void unlink(record& which) noexcept {
+    *which.link = which.next;
+    if (which.next != nullptr) which.next->link = which.link;
+  }
+  wake_reason wait_on_thread(time_point deadline) {
+    std::unique_lock lock(mutex_);
+    const auto happened = [this] { return done_; };
+    if (deadline == no_deadline) {
+      changed_.wait(lock, happened);
+      return wake_reason::ready;
+    }
+    return changed_.wait_until(lock, deadline, happened) ? wake_reason::ready : wake_reason::timed_out;
+  }
+
+  std::condition_variable changed_;
+  record* waiters_ = nullptr;
+};
+
+}  // namespace eventer::inline EVENTER_ABI::detail
