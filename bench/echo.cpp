@@ -20,6 +20,7 @@
 #include <eventer/eventer.hpp>
 
 #include "measure.hpp"
+#include "stackless.hpp"
 
 namespace {
 
@@ -108,15 +109,30 @@ void echo(eventer::tcp_stream client) {
   }
 }
 
-template <bool Borrowed>
-[[noreturn]] void serve_coroutines() {
+// The same in a coroutine type of somebody else's, which only has its frame.
+bench::detached echo_stackless(eventer::tcp_stream client) {
+  for (;;) {
+    const auto bytes = co_await client.async_read_borrowed();
+    if (!bytes || !co_await client.async_write_all(*bytes)) break;
+  }
+}
+
+template <class Start>
+[[noreturn]] void serve(Start start) {
   eventer::system::fault_hook = count_call;
-  eventer::run([] {
+  eventer::run([start] {
     auto acceptor = eventer::tcp_acceptor::listen("127.0.0.1:0").value();
     shared->port = acceptor.local().port();
-    while (auto client = acceptor.accept()) eventer::spawn({.name = "echo"}, echo<Borrowed>, std::move(*client));
+    while (auto client = acceptor.accept()) start(std::move(*client));
   });
   ::_exit(0);
+}
+template <bool Borrowed>
+[[noreturn]] void serve_coroutines() {
+  serve([](eventer::tcp_stream client) { eventer::spawn({.name = "echo"}, echo<Borrowed>, std::move(client)); });
+}
+[[noreturn]] void serve_stackless() {
+  serve([](eventer::tcp_stream client) { echo_stackless(std::move(client)); });
 }
 
 class server {
@@ -294,7 +310,8 @@ int main(int argc, char** argv) {
 
     contestant all[] = {{"bare epoll loop", serve_bare, {}, {}, {}},
                         {"coroutine, 128-byte buffer", serve_coroutines<false>, {}, {}, {}},
-                        {"coroutine, borrowed buffer", serve_coroutines<true>, {}, {}, {}}};
+                        {"coroutine, borrowed buffer", serve_coroutines<true>, {}, {}, {}},
+                        {"C++20 coroutine, co_await", serve_stackless, {}, {}, {}}};
     // A server forks before the client has threads or connections: each child has its own counters only through
     // `shared`.
     for (int round = -1; round < rounds; ++round)

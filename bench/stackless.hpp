@@ -1,4 +1,5 @@
-// A C++20 coroutine that does nothing by itself, with its frame from malloc: what coroutines without a stack cost.
+// C++20 coroutines that know nothing of the library, with their frames from malloc: what coroutines without a stack
+// cost.
 #pragma once
 
 #include <coroutine>
@@ -15,6 +16,17 @@ struct stackless {
     void unhandled_exception() { std::abort(); }
   };
   std::coroutine_handle<promise_type> handle;
+};
+
+// Runs at once and destroys itself.
+struct detached {
+  struct promise_type {
+    detached get_return_object() noexcept { return {}; }
+    std::suspend_never initial_suspend() noexcept { return {}; }
+    std::suspend_never final_suspend() noexcept { return {}; }
+    void return_void() noexcept {}
+    void unhandled_exception() noexcept { std::abort(); }
+  };
 };
 
 }  // namespace bench

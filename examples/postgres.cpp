@@ -87,7 +87,7 @@ class connection {
   // The socket is asked for each time: while it connects, libpq goes from one to the next.
   template <class Readiness>
   void wait(eventer::time_point deadline) {
-    const auto ready = eventer::await(Readiness(PQsocket(get()), deadline - eventer::clock::now()));
+    const auto ready = eventer::await(Readiness(PQsocket(get()), deadline));
     if (!ready) throw std::system_error(ready.error(), "waiting for the server");
   }
 
@@ -96,19 +96,15 @@ class connection {
     if (PQconsumeInput(get()) != 1) fail();
   }
 
-  // A server that can't get rid of its answers stops reading, so while this coroutine waits to write, another one
-  // reads. That one shares the connection: it may run once more after it was cancelled.
+  // A server that can't get rid of its answers stops reading: so whoever waits to write also reads.
   void flush(eventer::time_point deadline) {
     int left = PQflush(get());
-    if (left == 1) {
-      struct helper {
-        eventer::join_handle<void> coroutine;
-        ~helper() { coroutine.cancel(); }
-      } const reader{eventer::spawn({.name = "read while writing"}, [shared = handle_] {
-        while (eventer::await(eventer::readable(PQsocket(shared.get()))) && PQconsumeInput(shared.get()) == 1) {
-        }
-      })};
-      for (; left == 1; left = PQflush(get())) wait<eventer::writable>(deadline);
+    for (; left == 1; left = PQflush(get())) {
+      const int socket = PQsocket(get());
+      const auto first = eventer::when_any(eventer::readable(socket, deadline), eventer::writable(socket, deadline));
+      const auto ready = std::visit([](const auto& each) { return each; }, first.results);
+      if (!ready) throw std::system_error(ready.error(), "waiting for the server");
+      if (first.index == 0 && PQconsumeInput(get()) != 1) fail();
     }
     if (left != 0) fail();
   }
@@ -119,7 +115,7 @@ class connection {
     throw std::runtime_error(words);
   }
 
-  std::shared_ptr<PGconn> handle_;
+  std::unique_ptr<PGconn, void (*)(PGconn*)> handle_;
 };
 
 struct server {

@@ -23,8 +23,8 @@ namespace {
 using namespace std::chrono_literals;
 using eventer::io_mask;
 
-// Tells hiredis when its socket is ready. hiredis says by its hooks what it wants to hear; a coroutine for each
-// direction waits for that. hiredis frees its context by itself when the connection fails: context() is nullptr then.
+// Tells hiredis when its socket is ready: a classic event, for what hiredis says by its hooks that it wants. hiredis
+// frees its context by itself when the connection fails: context() is nullptr then.
 class adapter : public std::enable_shared_from_this<adapter> {
  public:
   static std::shared_ptr<adapter> attach(redisAsyncContext* context) {
@@ -50,37 +50,33 @@ class adapter : public std::enable_shared_from_this<adapter> {
 
   void want(io_mask direction) {
     wanted_ = wanted_ | direction;
-    auto& waiting = direction == io_mask::read ? reader_ : writer_;
-    if (waiting.joinable() && !waiting.done()) return;
-    waiting = eventer::spawn({.name = "redis"}, [self = shared_from_this(), direction] { self->serve(direction); });
+    watch();
   }
-  void want_no_more(io_mask direction) { wanted_ = wanted_ & ~direction; }
-
-  void serve(io_mask direction) {
-    while (wants(direction)) {
-      const int fd = context_->c.fd;
-      const auto ready = direction == io_mask::read ? eventer::await(eventer::readable(fd))  //
-                                                    : eventer::await(eventer::writable(fd));
-      if (!wants(direction)) return;
-      if (!ready) {
-        why_ended_ = ready.error().message();
-        return redisAsyncFree(context_);
-      }
-      if (direction == io_mask::read) {
-        redisAsyncHandleRead(context_);
-      } else {
-        ++times_written_;
-        redisAsyncHandleWrite(context_);
-      }
+  void want_no_more(io_mask direction) {
+    wanted_ = wanted_ & ~direction;
+    watch();
+  }
+  void watch() {
+    if (watched_.active()) return watched_.set_interest(wanted_);
+    if (!any(wanted_)) return;
+    watched_ = eventer::event_loop::current().watch(
+        context_->c.fd, wanted_, [self = shared_from_this()](io_mask ready) { return self->serve(ready); });
+  }
+  // Answers what to go on with.
+  io_mask serve(io_mask ready) {
+    if (wants(io_mask::read) && any(ready & (io_mask::read | io_mask::error))) redisAsyncHandleRead(context_);
+    if (wants(io_mask::write) && any(ready & (io_mask::write | io_mask::error))) {
+      ++times_written_;
+      redisAsyncHandleWrite(context_);
     }
+    return context_ != nullptr ? wanted_ : io_mask::none;
   }
 
-  // hiredis closes the socket next, and nobody may wait for it any more.
+  // hiredis closes the socket next, and nobody may watch it any more.
   void clean_up() {
     if (context_->err != 0) why_ended_ = context_->errstr;
     context_ = nullptr;
-    reader_.cancel();
-    writer_.cancel();
+    watched_.cancel();
     until_cleanup_.reset();
   }
 
@@ -89,7 +85,7 @@ class adapter : public std::enable_shared_from_this<adapter> {
   std::string why_ended_ = "the connection was closed";
   io_mask wanted_ = io_mask::none;
   unsigned times_written_ = 0;
-  eventer::join_handle<void> reader_, writer_;
+  eventer::event watched_;
 };
 
 struct reply {

@@ -12,5 +12,7 @@
 #include "eventer/event/run.hpp"
 #include "eventer/event/signal_set.hpp"
 #include "eventer/net/memory_stream.hpp"
+#include "eventer/net/resolver.hpp"
 #include "eventer/net/tcp.hpp"
+#include "eventer/net/udp.hpp"
 #include "eventer/net/unix.hpp"

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 
+#include <atomic>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -603,11 +604,19 @@ REACTOR_TEST("wake ends the next wait, many count as one, and it leaves nothing 
 
 REACTOR_TEST("wake on another thread ends a wait, whichever is first") {
   const auto loop = TestType::make();
-  for (int rounds = 0; rounds < 20; ++rounds) {
-    std::thread other([&] { loop->wake(); });
+  std::atomic<int> heard{0};
+  std::thread other([&] {
+    for (int i = 0; i < 20; ++i) {
+      loop->wake();
+      heard.wait(i);
+    }
+  });
+  for (int i = 0; i < 20; ++i) {
     CHECK(loop->wait(no_deadline).empty());
-    other.join();
+    ++heard;
+    heard.notify_one();
   }
+  other.join();
 }
 
 REACTOR_TEST("wake comes with what else is ready") {

@@ -33,6 +33,25 @@ TEST_CASE("the port and the family of an address") {
   }
 }
 
+TEST_CASE("the host and the path of an address, and an address from a host") {
+  struct expected {
+    const char *text, *host, *path;
+  };
+  for (const auto& [text, host, path] : {expected{"127.0.0.1:80", "127.0.0.1", ""}, expected{"[::1]:80", "::1", ""},
+                                         expected{"[fe80::1%2]:80", "fe80::1%2", ""},
+                                         expected{"unix:/run/x", "", "/run/x"}, expected{"unix:@name", "", "@name"}}) {
+    CAPTURE(text);
+    const auto parsed = endpoint::parse(text).value();
+    CHECK(parsed.host() == host);
+    CHECK(parsed.path() == path);
+    if (parsed.family() != AF_UNIX) CHECK(endpoint::from_host(host, 80).value() == parsed);
+  }
+  CHECK(endpoint().host().empty());
+  CHECK(endpoint().path().empty());
+  for (const char* const text : {"", "localhost", "[::1]", "127.0.0.1:80", "::g", "127.1"})
+    CHECK(endpoint::from_host(text, 1).error() == eventer::errc::bad_address);
+}
+
 TEST_CASE("text that is no address is refused with advice") {
   using namespace std::string_literals;
   const std::string too_long = "unix:/" + std::string(200, 'x');
@@ -99,6 +118,7 @@ TEST_CASE("an unnamed unix socket prints as such, and an abstract name keeps all
   unnamed.sun_family = AF_UNIX;
   const endpoint nameless(reinterpret_cast<const sockaddr*>(&unnamed), sizeof(sa_family_t));
   CHECK(nameless.to_string() == "unix:");
+  CHECK(nameless.path().empty());
   const auto a = endpoint::parse("unix:@name").value(), b = endpoint::parse("unix:@name2").value();
   CHECK_FALSE(a == b);
   CHECK(a.size() == offsetof(sockaddr_un, sun_path) + 5);

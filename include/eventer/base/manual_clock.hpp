@@ -36,19 +36,21 @@ class manual_clock {
   // deadlines. A negative duration is none: the clock is steady.
   void advance(duration by) {
     if (by > duration::zero()) now_.fetch_add(by.count(), std::memory_order_acq_rel);
-    const std::lock_guard lock(mutex_);
-    for (const listener& each : listeners_) each.wake(each.loop);
+    wake_all_but(nullptr);
   }
-  // Never backwards.
-  void advance_to(time_point when) noexcept {
+  // The same, to a time. Never backwards.
+  void advance_to(time_point when) { advance_to(when, nullptr); }
+
+  // --- for loops ---
+
+  // For one that jumps, and hears of it by itself.
+  void advance_to(time_point when, const void* loop) {
     duration::rep present = now_.load(std::memory_order_relaxed);
     while (present < when.time_since_epoch().count() &&
            !now_.compare_exchange_weak(present, when.time_since_epoch().count(), std::memory_order_acq_rel)) {
     }
+    wake_all_but(loop);
   }
-
-  // --- for loops ---
-
   struct listener {
     void* loop;
     void (*wake)(void* loop);
@@ -64,6 +66,12 @@ class manual_clock {
   }
 
  private:
+  void wake_all_but(const void* loop) {
+    const std::lock_guard lock(mutex_);
+    for (const listener& each : listeners_)
+      if (each.loop != loop) each.wake(each.loop);
+  }
+
   std::atomic<duration::rep> now_{duration(std::chrono::hours(1)).count()};
   const when_idle idle_;
   std::mutex mutex_;

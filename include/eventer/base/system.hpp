@@ -8,6 +8,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -39,9 +40,9 @@ namespace eventer::inline EVENTER_ABI::system {
 // clang-format off
 enum class call {
   accept4, bind, close, connect, epoll_create1, epoll_ctl, epoll_wait, eventfd, fcntl, fstat, getpeername,
-  getsockname, getsockopt, kevent, kqueue, listen, madvise, mmap, mprotect, munmap, open, pipe2, poll, read, readv,
-  recv, send, sendmsg, setsockopt, shutdown, signalfd, socket, socketpair, timerfd_create, timerfd_settime, write,
-  writev,
+  getsockname, getsockopt, kevent, kqueue, listen, madvise, mmap, mprotect, munmap, open, pipe2, poll, pthread_create,
+  read, readv, recv, recvmmsg, recvmsg, send, sendmmsg, sendmsg, setsockopt, shutdown, signalfd, socket, socketpair,
+  timerfd_create, timerfd_settime, write, writev,
 };
 // clang-format on
 
@@ -92,6 +93,16 @@ inline ssize_t writev(int fd, const iovec* parts, int count) noexcept {
 }
 inline ssize_t sendmsg(int fd, const msghdr* message, int flags) noexcept {
   return detail::retrying(call::sendmsg, [=] { return ::sendmsg(fd, message, flags); });
+}
+inline ssize_t recvmsg(int fd, msghdr* message, int flags) noexcept {
+  return detail::retrying(call::recvmsg, [=] { return ::recvmsg(fd, message, flags); });
+}
+inline int sendmmsg(int fd, mmsghdr* messages, unsigned count, int flags) noexcept {
+  return detail::retrying(call::sendmmsg, [=] { return ::sendmmsg(fd, messages, count, flags); });
+}
+// Without a time limit: the kernel looks at that one only between two messages.
+inline int recvmmsg(int fd, mmsghdr* messages, unsigned count, int flags) noexcept {
+  return detail::retrying(call::recvmmsg, [=] { return ::recvmmsg(fd, messages, count, flags, nullptr); });
 }
 // Not retried: an interrupted connect goes on by itself, and asking again would answer EALREADY.
 inline int connect(int fd, const sockaddr* address, socklen_t size) noexcept {
@@ -196,6 +207,23 @@ inline int protect(void* memory, std::size_t bytes, int protection) noexcept {
 }
 inline int advise(void* memory, std::size_t bytes, int advice) noexcept {
   return detail::injected(call::madvise) ? -1 : ::madvise(memory, bytes, advice);
+}
+
+// A thread that nobody joins, with every signal blocked: handlers run on the program's own threads. Answers 0, or the
+// error.
+inline int start_thread(void* (*run)(void*), void* argument) noexcept {
+  if (detail::injected(call::pthread_create)) return errno;
+  sigset_t all, before;
+  ::sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  pthread_attr_t detached;
+  ::pthread_attr_init(&detached);
+  ::pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+  pthread_t thread;
+  const int error = ::pthread_create(&thread, &detached, run, argument);
+  ::pthread_attr_destroy(&detached);
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return error;
 }
 
 // Cannot fail; tells a forked child from its parent.

@@ -52,7 +52,11 @@ decltype(auto) get_awaiter(A&& what) {
     return std::forward<A>(what);
 }
 template <class A>
-using foreign_result = decltype(get_awaiter(std::declval<A>()).await_resume());
+using foreign_resume = decltype(get_awaiter(std::declval<A>()).await_resume());
+// What an await gives. A T&& becomes a T, as what it refers to may be a part of the awaitable, which is gone by then.
+template <class A>
+using foreign_result = std::conditional_t<std::is_lvalue_reference_v<foreign_resume<A>>, foreign_resume<A>,
+                                          std::remove_cvref_t<foreign_resume<A>>>;
 
 // A coroutine that nobody waits for and that destroys itself.
 struct detached_coroutine {
@@ -71,35 +75,39 @@ class foreign_completion final : public completion {
  public:
   using value_type = std::conditional_t<std::is_void_v<R>, char, typename result_of_reference<R>::type>;
 
-  // On the heap: the frame of this coroutine, and in it the awaitable and its awaiter.
+  // On the heap: the frame of this coroutine, and in it the awaitable and its awaiter. They are gone before the waiter
+  // goes on, as they are after a co_await.
   template <class A>
-  static detached_coroutine drive(std::shared_ptr<foreign_completion> self, A what) {
-    std::exception_ptr failure;
-    std::optional<value_type> value;
+  static detached_coroutine drive(std::shared_ptr<foreign_completion> self, A&& given) {
 #if EVENTER_EXCEPTIONS
     try {
 #endif
+      A what = static_cast<A&&>(given);  // which is not looked at any more: it may lie on a stack
       if constexpr (std::is_void_v<R>)
         co_await static_cast<A&&>(what);
       else if constexpr (std::is_reference_v<R>)
-        value.emplace(std::addressof(co_await static_cast<A&&>(what)));
+        self->value_.emplace(std::addressof(co_await static_cast<A&&>(what)));
       else
-        value.emplace(co_await static_cast<A&&>(what));
+        self->value_.emplace(co_await static_cast<A&&>(what));
 #if EVENTER_EXCEPTIONS
     } catch (...) {
-      failure = std::current_exception();
+      self->failure_ = std::current_exception();
     }
 #endif
-    self->complete([&] {
-      self->value_ = std::move(value);
-      self->failure_ = std::move(failure);
-    });
+    self->complete([] {});
   }
+
+  // Whatever it gave is the waiter's then: the thread that resumed it may hold this object a little longer.
+  bool comes_from_outside_of(const scheduler&) const noexcept override { return false; }
 
   R take() {
 #if EVENTER_EXCEPTIONS
-    if (failure_ != nullptr) std::rethrow_exception(failure_);
+    if (failure_ != nullptr) std::rethrow_exception(std::exchange(failure_, nullptr));
 #endif
+    struct clear {
+      std::optional<value_type>& value;
+      ~clear() { value.reset(); }
+    } const at_end{value_};
     if constexpr (std::is_reference_v<R>)
       return static_cast<R>(**value_);
     else if constexpr (!std::is_void_v<R>)
@@ -118,6 +126,8 @@ foreign_result<A> await_foreign(A&& what) {
       "await of an awaiter that is a variable: others would hold its address while this stack is swapped out. Move it in "
       "(await(std::move(x))), or keep it on the heap");
   using R = foreign_result<A>;
+  if (scheduler* const here = scheduler::current(); here != nullptr && here->running() == nullptr)
+    broken_rule("await in a callback would block its loop: spawn a coroutine that waits, or co_await");
   const auto state = std::make_shared<foreign_completion<R>>();
   foreign_completion<R>::template drive<A>(state, std::forward<A>(what));
   switch (state->wait({})) {

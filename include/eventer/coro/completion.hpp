@@ -27,6 +27,7 @@ class completion : public std::enable_shared_from_this<completion> {
 
   // Waits here: ready, timed_out or canceled.
   wake_reason wait(time_limit limit) {
+    if (done()) return wake_reason::ready;
     scheduler* const here = scheduler::current();
     if (here == nullptr) return wait_on_thread(limit.resolve(clock::now()));
     if (here->running() == nullptr)
@@ -45,7 +46,7 @@ class completion : public std::enable_shared_from_this<completion> {
   }
 
  protected:
-  ~completion() = default;
+  virtual ~completion() = default;
 
   // Any thread. `change` runs under the lock, unless it has happened already. All that waited go on.
   template <class F>
@@ -67,21 +68,29 @@ class completion : public std::enable_shared_from_this<completion> {
     }
   }
 
+  // Whether another thread will complete it, so that the virtual time of `here`, where it is waited for, has to stand
+  // still. Where nobody can know, time goes on: what is waited for may depend on it.
+  virtual bool comes_from_outside_of(const scheduler& here) const noexcept = 0;
+
   mutable std::mutex mutex_;
   bool done_ = false;
 
  private:
   // `node` and `posted` are read and written by the home's thread, or before the record is posted.
   struct record : wait_source {
-    record(std::shared_ptr<completion> what, scheduler& here, wait_node& who) noexcept
-        : of(std::move(what)), home(&here), node(&who) {
-      home->count_outside_wait(true);
+    record(std::shared_ptr<completion> what, scheduler& here, wait_node& who, bool outside_of_here) noexcept
+        : of(std::move(what)), home(&here), node(&who), outside(outside_of_here) {
+      if (outside) home->count_outside_wait(true);
     }
-    ~record() { home->count_outside_wait(false); }  // on the home's thread
+    // On the home's thread.
+    ~record() {
+      if (outside) home->count_outside_wait(false);
+    }
 
     std::shared_ptr<completion> of;
     scheduler* home;
     wait_node* node;
+    const bool outside;
     bool posted = false;
     record* next = nullptr;
     record** link = nullptr;
@@ -93,7 +102,7 @@ class completion : public std::enable_shared_from_this<completion> {
     return *here;
   }
   bool add_waiter(scheduler& here, wait_node& who) {
-    auto mine = std::make_unique<record>(shared_from_this(), here, who);
+    auto mine = std::make_unique<record>(shared_from_this(), here, who, comes_from_outside_of(here));
     mine->abandon = [](wait_source& source, wait_node&) noexcept {
       auto& self = static_cast<record&>(source);
       const std::shared_ptr<completion> keep = self.of;  // let go outside the lock

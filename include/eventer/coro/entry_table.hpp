@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <string>
 #include <vector>
 
@@ -16,10 +17,9 @@ namespace eventer::inline EVENTER_ABI {
 // Statistics of all coroutines that were spawned with the same name, or with the same entry function.
 struct entry_record {
   const callable_operations* operations;
-  const void* key;   // the function, where the callable is a pointer to one
-  const char* name;  // as spawned; may be nullptr
-  std::string
-      display;  // what reports and messages show: the name, else the function's symbol, else the callable's type
+  const void* key;      // the function, where the callable is a pointer to one
+  const char* name;     // as spawned; may be nullptr
+  const char* display;  // what reports and messages show: the name, else the function's symbol, else the type
   std::uint64_t spawned = 0;
   // Sums and maxima of those that have ended; the report adds the living ones.
   std::uint64_t swaps = 0, bytes_copied = 0;
@@ -56,10 +56,10 @@ class entry_table {
     return last_ = add(operations, key, name);
   }
   std::uint16_t add(const callable_operations& operations, const void* key, const char* name) {
-    records_.push_back({&operations, key, name,
-                        name != nullptr  ? name
+    displays_.push_back(name != nullptr  ? name
                         : key != nullptr ? detail::name_of_address(key)
-                                         : detail::type_in_signature(operations.signature())});
+                                         : detail::type_in_signature(operations.signature()));
+    records_.push_back({&operations, key, name, displays_.back().c_str()});
     if (records_.size() * 2 > slots_.size()) {
       slots_.assign(slots_.empty() ? 16 : slots_.size() * 2, 0);
       for (std::uint32_t i = 0; i < records_.size(); ++i) place(i);
@@ -82,6 +82,7 @@ class entry_table {
   }
 
   std::vector<entry_record> records_;
+  std::deque<std::string> displays_;  // they stay where they are: another thread may be reading one
   std::vector<std::uint32_t> slots_;  // a record's index + 1, or 0
   std::uint16_t last_ = 0;
   static constexpr std::size_t named_records = 50'000;  // a block has 16 bits for its record

@@ -17,6 +17,8 @@ using value_or_void = std::conditional_t<std::is_void_v<R>, void_value, typename
 
 class remote_join_base : public completion {
  public:
+  explicit remote_join_base(const scheduler& target) noexcept : target_of_(&target) {}
+
   // Once it is done.
   outcome how() const noexcept { return outcome_; }
   std::exception_ptr exception() const noexcept { return exception_; }
@@ -54,9 +56,12 @@ class remote_join_base : public completion {
   }
 
  protected:
-  ~remote_join_base() = default;
+  ~remote_join_base() override = default;
 
  private:
+  bool comes_from_outside_of(const scheduler& here) const noexcept override { return target_of_ != &here; }
+
+  const scheduler* const target_of_;  // to be compared, not looked at: it may be gone
   outcome outcome_ = outcome::none;
   std::exception_ptr exception_;
   std::uint64_t id_ = 0;
@@ -68,6 +73,7 @@ class remote_join_base : public completion {
 template <class R>
 class remote_join final : public remote_join_base {
  public:
+  using remote_join_base::remote_join_base;
   std::optional<value_or_void<R>> value;
 };
 

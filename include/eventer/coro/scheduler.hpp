@@ -352,6 +352,12 @@ class EVENTER_API scheduler {
   }
 
  protected:
+  // Called before each coroutine (with its name) and each continuation goes on; nullptr: not called.
+  void set_step_observer(void (*observer)(scheduler&, const char* what)) noexcept {
+    on_step_ = observer;
+    observed_ = observer != nullptr || log_enabled(log_level::debug);
+  }
+
   ~scheduler() {
     if (options_.clock != nullptr) options_.clock->detach(this);
     store_->blocks.for_each([this](control_block& block) {
@@ -412,7 +418,7 @@ class EVENTER_API scheduler {
       return false;
     }
     block.stack->last_used = resumes_;
-    if (EVENTER_UNLIKELY(trace_)) trace_resume(block);
+    if (EVENTER_UNLIKELY(observed_)) observe(block);
     running_ = &block;
     native_.enter(block.sp, block.notes, block.stack->memory().bottom(), block.stack->memory().size());
     running_ = nullptr;
@@ -530,7 +536,7 @@ class EVENTER_API scheduler {
     return std::uint64_t{block.copied_units} * 32 - block.saved_bytes;
   }
   // What messages call a coroutine. Async-signal-safe.
-  const char* display_name(control_block& block) noexcept { return entry_of(block).display.c_str(); }
+  const char* display_name(control_block& block) noexcept { return entry_of(block).display; }
 
  private:
   EVENTER_ALWAYS_INLINE void finish(control_block& block) {
@@ -625,6 +631,7 @@ class EVENTER_API scheduler {
 
   EVENTER_NOINLINE void run_continuation(continuation& who) {
     who.clear(node_flag::queued);
+    if (EVENTER_UNLIKELY(on_step_ != nullptr)) on_step_(*this, nullptr);
     who.run(who);  // which may destroy it, or throw: the loop is as it should be in either case
   }
   // Puts one of the ready ones, drawn from the seed, to the front.
@@ -640,7 +647,9 @@ class EVENTER_API scheduler {
         static_cast<continuation*>(node)->ticket = ready_.ticket_of(offset);
   }
 
-  EVENTER_NOINLINE void trace_resume(control_block& block) {
+  EVENTER_NOINLINE void observe(control_block& block) {
+    if (on_step_ != nullptr) on_step_(*this, display_name(block));
+    if (!log_enabled(log_level::debug)) return;
     log(log_level::debug, "resume \"%s\" (id %llu): %zu stack bytes", display_name(block),
         static_cast<unsigned long long>(block.id()), block.stack->used_by(block));
   }
@@ -665,7 +674,8 @@ class EVENTER_API scheduler {
   context::exception_state* exceptions_ = nullptr;  // of the thread that runs the loop
   int* errno_ = nullptr;                            // likewise
   std::uint64_t resumes_ = 0;                       // counted once a batch
-  bool trace_ = log_enabled(log_level::debug);
+  bool observed_ = log_enabled(log_level::debug);
+  void (*on_step_)(scheduler&, const char* what) = nullptr;
   ring_buffer<wait_node*> ready_;
   control_block_store* store_;
   chunk_source save_chunks_;

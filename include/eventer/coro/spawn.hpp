@@ -174,7 +174,7 @@ template <class F, class... Arguments>
 join_handle<spawn_result<F, Arguments...>> spawn_remote(scheduler& there, const spawn_options& options, F&& function,
                                                         Arguments&&... arguments) {
   using R = spawn_result<F, Arguments...>;
-  auto join = std::make_shared<remote_join<R>>();
+  auto join = std::make_shared<remote_join<R>>(there);
   // Answers `canceled` if the message, or the coroutine, is destroyed without having run.
   struct unless_completed {
     std::shared_ptr<remote_join<R>> join;

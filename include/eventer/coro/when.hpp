@@ -66,14 +66,14 @@ class combination {
     each([this](auto& one, std::size_t index) {
       one.owner = this;
       one.index = index;
-      if (one.state == progress::idle) advance(one);  // else it has lost already
+      if (one.state == progress::idle) this->advance(one);  // else it has lost already
     });
     return has_ended();
   }
   // Goes on with what was woken. True: it has ended.
   bool go_on() {
     each([this](auto& one, std::size_t) {
-      if (one.state == progress::woken) advance(one);
+      if (one.state == progress::woken) this->advance(one);
     });
     return has_ended();
   }
@@ -91,7 +91,11 @@ class combination {
     explicit part(Operation&& what) : continuation(&on_wake), operation(std::move(what)) {}
     // Only before it begins to wait: the tuple is made of them.
     part(part&& other) noexcept : continuation(&on_wake), operation(std::move(other.operation)) {}
-    ~part() { scheduler::forget(*this); }
+    ~part() {
+      scheduler::forget(*this);
+      // Whoever waited was destroyed: what was moved in must not go on for nobody.
+      if constexpr (requires { operation.lose(); }) operation.lose();
+    }
 
     static void on_wake(continuation& who) {
       auto& self = static_cast<part&>(who);
@@ -297,7 +301,8 @@ class combined_operation {
 
 }  // namespace detail
 
-// The same as when_any and when_all, as something to await: co_await async_when_any(...) in any C++20 coroutine.
+// The same as when_any and when_all, as something to await: co_await async_when_any(...) in any C++20 coroutine. If
+// that one is destroyed while it waits, what was moved in is cancelled.
 template <detail::combines... As>
 auto async_when_any(As&&... what) {
   static_assert(sizeof...(As) > 0, "when_any of nothing would wait for ever");

@@ -64,6 +64,40 @@ class descriptor : wait_source {
     special_ = false;
   }
 
+  // What an operation holds that is to go on with a descriptor but does not wait for it: it lets others run first, or
+  // pauses. The descriptor may go meanwhile.
+  class idle_hold {
+   public:
+    idle_hold() noexcept = default;
+    idle_hold(idle_hold&&) noexcept {}  // operations move only before they begin
+    ~idle_hold() { unlink(); }
+
+    void hold(descriptor& which) noexcept {
+      on_ = &which;
+      next_ = which.idle_;
+      link_ = &which.idle_;
+      if (next_ != nullptr) next_->link_ = &next_;
+      which.idle_ = this;
+    }
+    // What was held; nullptr if it has gone.
+    descriptor* let_go() noexcept {
+      unlink();
+      return on_;
+    }
+
+   private:
+    friend class descriptor;
+    void unlink() noexcept {
+      if (link_ == nullptr) return;
+      *link_ = next_;
+      if (next_ != nullptr) next_->link_ = link_;
+      link_ = nullptr;
+    }
+    descriptor* on_ = nullptr;
+    idle_hold* next_ = nullptr;
+    idle_hold** link_ = nullptr;
+  };
+
   enum class direction : bool { read, write };
 
   // Suspends the running coroutine until the descriptor may be read (written) again; a thread without a loop blocks.
@@ -134,6 +168,12 @@ class descriptor : wait_source {
     else
       node.wake = wake_reason::closed;  // it is woken, but has not run yet
   }
+  void tell_idle() noexcept {
+    while (idle_hold* const each = idle_) {
+      each->unlink();
+      each->on_ = nullptr;
+    }
+  }
   static void forget_waiter(wait_source& source, wait_node& who) noexcept {
     auto& self = static_cast<descriptor&>(source);
     (self.reader_ == &who ? self.reader_ : self.writer_) = nullptr;
@@ -154,6 +194,7 @@ class descriptor : wait_source {
   event_loop* loop_ = nullptr;
   wait_node* reader_ = nullptr;
   wait_node* writer_ = nullptr;
+  idle_hold* idle_ = nullptr;
   std::unique_ptr<transport> transport_;
   bool open_ : 1;
   bool adopted_ : 1;

@@ -93,7 +93,8 @@ EVENTER_ALWAYS_INLINE auto run_to_end(const std::unique_ptr<descriptor>& on, Ste
     if (EVENTER_UNLIKELY(tried.is_pause())) {
       if (const std::error_code error = pause_until(step.resume_at(), limit.deadline())) return step.failed(error);
     } else if (const std::error_code error = on->wait(tried.direction(), limit.deadline())) {
-      if (!step.survives(*on, error)) return step.failed(error);
+      // It may have gone in that wait.
+      if (on == nullptr || !step.survives(*on, error)) return step.failed(error);
       if (const std::error_code end = pause_until(step.resume_at(), limit.deadline())) return step.failed(end);
     }
   }
@@ -104,6 +105,7 @@ EVENTER_ALWAYS_INLINE auto run_to_end(const std::unique_ptr<descriptor>& on, Ste
 template <class Step, class... Arguments>
 EVENTER_NOINLINE auto perform(const std::unique_ptr<descriptor>& on, time_limit limit, Arguments... arguments) ->
     typename Step::result_type {
+  static_assert((... && std::is_trivially_copyable_v<Arguments>), "arguments are copied: hand over a pointer");
   Step step(arguments...);
   return run_to_end(on, step, limit);
 }
@@ -120,12 +122,14 @@ class descriptor_operation {
   void block() { result_.emplace(run_to_end(*owner_, step_, limit_)); }
   bool advance(continuation& who) {
     if (who.home == nullptr) on_ = owner_->get();  // the first time; the stream object may move from now on
+    if (std::exchange(idle_, false)) on_ = hold_.let_go();
     if (const std::error_code error = error_of_wait(who)) return fail(error);
     auto& here = static_cast<event_loop&>(scheduler_for_continuations());
     for (;;) {
       if (EVENTER_UNLIKELY(here.count_operation())) {
         step_.before_waiting();
         here.operation_waited();
+        if (on_ != nullptr) hold();
         here.attach(who);
         here.make_ready(who, wake_reason::ready);
         return false;
@@ -157,9 +161,14 @@ class descriptor_operation {
     result_.emplace(step_.failed(error));
     return true;
   }
+  void hold() noexcept {
+    idle_ = true;
+    hold_.hold(*on_);
+  }
   bool pause(event_loop& here, continuation& who) {
     const time_point end = here.resolve(limit_);
     if (end <= here.now()) return fail(make_error_code(errc::timed_out));
+    hold();
     here.attach(who);
     here.arm(who, step_.resume_at() < end ? step_.resume_at() : end);
     return false;
@@ -170,7 +179,8 @@ class descriptor_operation {
   Step step_;
   time_limit limit_;
   std::optional<result_type> result_;
-  bool waits_ = false;
+  descriptor::idle_hold hold_;
+  bool waits_ = false, idle_ = false;
   descriptor::direction direction_ = descriptor::direction::read;
 };
 

@@ -21,6 +21,7 @@
 #include "eventer/event/loop_options.hpp"
 #include "eventer/event/reactor/reactor.hpp"
 #include "eventer/event/stack_report.hpp"
+#include "eventer/event/stall_detector.hpp"
 #include "eventer/event/wait_on_thread.hpp"
 
 namespace eventer::inline EVENTER_ABI {
@@ -35,6 +36,7 @@ struct loop_stats {
   std::uint64_t rebuilds = 0;      // of the kernel's registration set, because stale events did not end
   std::size_t registrations = 0;   // descriptors registered now
   std::size_t timers = 0;          // armed now
+  std::uint64_t stalls = 0;        // reported so far; see loop_options::stall_threshold
 };
 
 class EVENTER_API event_loop final : public scheduler {
@@ -44,6 +46,8 @@ class EVENTER_API event_loop final : public scheduler {
   explicit event_loop(const loop_options& options = {})
       : scheduler(options.for_scheduler()), options_(options), reactor_(options.reactor()) {
     if (options.fault_reports) faults_.emplace();
+    if (watched_)
+      set_step_observer([](scheduler& self, const char* what) { static_cast<event_loop&>(self).progress_.step(what); });
   }
   // Cancels every coroutine and runs it to its end: destructors run, then waiting handles answer operation_canceled.
   // Requires: not called from a coroutine or a callback of this loop.
@@ -185,6 +189,7 @@ class EVENTER_API event_loop final : public scheduler {
     result.coroutines = living();
     result.resumes = resumes();
     result.timers = timer_count();
+    result.stalls = progress_.stalls();
     return result;
   }
   // What the stacks of this loop cost; see stack_report. Requires: the loop's thread, or a loop that does not run.
@@ -208,6 +213,9 @@ class EVENTER_API event_loop final : public scheduler {
   using scheduler::unwind_all;
 
   std::error_code add(descriptor& owner) {
+    refuse_forked();
+    foreign_descriptor* const also = record_of(owner.fd_);
+    if (EVENTER_UNLIKELY(also != nullptr && also->in_use())) return make_error_code(errc::busy);
     const std::uint32_t index = take_slot();
     slots_[index].owner = &owner;
     if (const std::error_code error =
@@ -216,12 +224,15 @@ class EVENTER_API event_loop final : public scheduler {
       return error;
     }
     owner.slot_ = index;
+    if (EVENTER_UNLIKELY(also != nullptr)) also->set_streamed(true);
     ++stats_.registrations;
     return {};
   }
   // `explicitly`: the kernel's registration has to be taken back too, because a duplicate may keep the file open.
   void remove(descriptor& owner, bool explicitly) noexcept {
     if (explicitly && !process_.forked()) reactor_->remove(owner.fd_);  // in a child the parent's would go
+    if (foreign_descriptor* const also = record_of(owner.fd_); EVENTER_UNLIKELY(also != nullptr))
+      also->set_streamed(false);
     release_slot(owner.slot_);
     --stats_.registrations;
   }
@@ -229,10 +240,17 @@ class EVENTER_API event_loop final : public scheduler {
   // number that can't be one.
   foreign_descriptor* foreign(int fd) {
     if (fd < 0) return nullptr;
+    refuse_forked();
     const auto index = static_cast<std::size_t>(fd);
-    if (foreign_.size() <= index) foreign_.resize(index + 1);
-    if (foreign_[index] == nullptr)
+    if (foreign_.size() <= index) {
+      if (system::fcntl(fd, F_GETFD) < 0) return nullptr;  // any number would do to ask for that much memory
+      foreign_.resize(index + 1);
+    }
+    if (foreign_[index] == nullptr) {
       foreign_[index] = std::make_unique<foreign_descriptor>(*reactor_, fd, foreign_token | index);
+      for (const slot& each : slots_)  // once for a number; a bit for each stream would cost every stream
+        if (each.owner != nullptr && each.owner->fd_ == fd) foreign_[index]->set_streamed(true);
+    }
     return foreign_[index].get();
   }
   // The loop's scratch buffer for reads without a buffer of the caller's: valid until the next await.
@@ -280,7 +298,8 @@ class EVENTER_API event_loop final : public scheduler {
     std::uint32_t generation = 0;
     std::uint32_t next_free = 0;
   };
-  static constexpr std::uint64_t foreign_token = std::uint64_t{1} << 63;  // with the descriptor's number: a foreign one
+  static constexpr std::uint64_t foreign_token = std::uint64_t{1}
+                                                 << 63;  // with a generation and the number: a foreign one
 
   event start(detail::event_state& state) {
     event handle(state);
@@ -290,7 +309,7 @@ class EVENTER_API event_loop final : public scheduler {
       return handle;
     }
     state.hold();
-    post([held = std::unique_ptr<detail::event_state, event::released>(&state)] {
+    post([held = std::unique_ptr<detail::event_state, event::begun_or_ended>(&state)] {
       if (const std::error_code error = held->start())
         log(log_level::error, "event_loop::watch from another thread: %s", error.message().c_str());
     });
@@ -313,6 +332,8 @@ class EVENTER_API event_loop final : public scheduler {
     refuse_inside();
     const entered here(*this);
     const fault_reports::on_this_thread watch(faults_ ? &*faults_ : nullptr);
+    std::optional<stall_detector::watch> stalls;
+    if (EVENTER_UNLIKELY(watched_)) stalls.emplace(progress_, options_.stall_threshold);
     while (!stop_.load(std::memory_order_relaxed) && wanted()) turn(wanted);
     stop_.store(false, std::memory_order_relaxed);
   }
@@ -326,7 +347,11 @@ class EVENTER_API event_loop final : public scheduler {
     posts().run_all();
     if (EVENTER_UNLIKELY(events_.first_turn != nullptr)) detail::turn_event::call_all(events_);
     run_ready_for_a_while();
-    reported_ = reactor_->wait(next_wait(may_block()));
+    refuse_forked();  // one of them may have forked: what the child took from the kernel its parent would miss
+    const time_point until = next_wait(may_block());
+    if (EVENTER_UNLIKELY(watched_)) progress_.asleep();
+    reported_ = reactor_->wait(until);
+    if (EVENTER_UNLIKELY(watched_)) progress_.awake();
     posts().announce_awake();
     stats_.events += reported_.size();
     if (EVENTER_UNLIKELY(jump_to_ != no_deadline)) jump();
@@ -337,7 +362,8 @@ class EVENTER_API event_loop final : public scheduler {
   // Virtual time goes on if the look at the kernel has found nothing to do.
   EVENTER_NOINLINE void jump() {
     const time_point to = std::exchange(jump_to_, no_deadline);
-    if (reported_.empty() && ready_count() == 0 && posts().empty()) options_.clock->advance_to(to);
+    if (reported_.empty() && ready_count() == 0 && posts().empty())
+      options_.clock->advance_to(to, static_cast<scheduler*>(this));
   }
   EVENTER_NOINLINE time_point next_wait_of_manual_clock() {
     if (timers().earliest() <= now()) return time_point::min();
@@ -381,7 +407,12 @@ class EVENTER_API event_loop final : public scheduler {
   // How long the reactor may wait: not at all where there is something to do already.
   time_point next_wait(bool may_block) {
     ++stats_.waits;
-    if (!may_block || ready_count() > 0) return time_point::min();
+    if (!may_block || ready_count() > 0) {
+      // A parent loop waits for this one, so that its virtual time has to go on in poll().
+      if (EVENTER_UNLIKELY(embedded_ && options_.clock != nullptr) && ready_count() == 0 && timer_count() > 0)
+        (void)next_wait_of_manual_clock();
+      return time_point::min();
+    }
     release_peak_memory();
     if (stop_.load(std::memory_order_relaxed) || !posts().announce_sleep()) return time_point::min();
     if (timer_count() > 0)
@@ -397,7 +428,8 @@ class EVENTER_API event_loop final : public scheduler {
       reported_ = reported_.subspan(1);
       const auto index = static_cast<std::uint32_t>(event.token);
       if (EVENTER_UNLIKELY((event.token & foreign_token) != 0)) {
-        foreign_[index]->on_event(*this, event.ready);
+        if (EVENTER_UNLIKELY(watched_)) progress_.step(nullptr);
+        foreign_[index]->on_event(*this, event);
         continue;
       }
       const auto generation = static_cast<std::uint32_t>(event.token >> 32);
@@ -423,13 +455,18 @@ class EVENTER_API event_loop final : public scheduler {
     for (std::uint32_t index = 0; index < slots_.size(); ++index) {
       descriptor* const owner = slots_[index].owner;
       if (owner == nullptr || owner->other() != nullptr || !reactor_->add(owner->fd_, token_of(index))) continue;
-      release_slot(index);
-      --stats_.registrations;
+      remove(*owner, false);
       owner->lose_registration();
     }
     for (const auto& each : foreign_)
       if (each != nullptr) each->arm_again(*this);
     return {};
+  }
+
+  // nullptr: nobody has ever waited for that number as a foreign one.
+  foreign_descriptor* record_of(int fd) const noexcept {
+    const auto index = static_cast<std::size_t>(fd);  // -1 is an in-memory stream
+    return fd >= 0 && index < foreign_.size() ? foreign_[index].get() : nullptr;
   }
 
   std::uint32_t take_slot() {
@@ -480,6 +517,8 @@ class EVENTER_API event_loop final : public scheduler {
   void wake_loop() noexcept override { reactor_->wake(); }
 
   loop_options options_;
+  const bool watched_ = options_.stall_threshold > duration::zero();
+  loop_progress progress_;
   std::unique_ptr<reactor> reactor_;
   std::vector<slot> slots_;
   static constexpr std::uint32_t no_slot = ~std::uint32_t{0};
@@ -597,6 +636,7 @@ inline int descriptor::let_go(bool explicitly) noexcept {
   open_ = false;
   tell_closed(reader_);
   tell_closed(writer_);
+  tell_idle();
   loop_ = nullptr;
   return std::exchange(fd_, -1);
 }

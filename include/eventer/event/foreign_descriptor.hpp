@@ -17,11 +17,12 @@ class foreign_descriptor : wait_source {
   // A classic event: told of everything that it is interested in, again and again.
   struct watcher {
     io_mask interest = io_mask::none;
+    bool always_ready = false;  // a file or a device, of which the kernel tells nothing: see watch()
     void (*on_ready)(watcher&, io_mask ready) = nullptr;   // may change the interest, or end the watch
     void (*on_lost)(watcher&, std::error_code) = nullptr;  // the kernel refuses to watch it any longer
   };
 
-  // `token` comes back with the events.
+  // `token` comes back with the events; 31 bits of it are counted on.
   foreign_descriptor(reactor& where, int fd, std::uint64_t token) noexcept : reactor_(where), fd_(fd), token_(token) {
     abandon = [](wait_source& source, wait_node& who) noexcept {
       auto& self = static_cast<foreign_descriptor&>(source);
@@ -57,12 +58,18 @@ class foreign_descriptor : wait_source {
     }
   }
 
-  // Errors: busy if it is watched already; what epoll_ctl answers, EPERM for a file that is always ready.
+  // Begins a watch, or goes on with one whose interest has changed. Where the kernel does not watch that kind of file
+  // it sets `always_ready`, and calls nothing. Errors: busy if it is watched already; what epoll_ctl answers.
   std::error_code watch(watcher& who) {
     if (watcher_ != nullptr && watcher_ != &who) return make_error_code(errc::busy);
+    const std::uint64_t before = token_;
+    if (watcher_ == nullptr) begin_generation();
     watcher_ = &who;
     const std::error_code error = arm();
-    if (error) watcher_ = nullptr;
+    if (!error) return {};
+    if (error == std::errc::operation_not_permitted) return who.always_ready = true, std::error_code();
+    watcher_ = nullptr;
+    token_ = before;  // under which the kernel still knows whoever waits
     return error;
   }
   // The kernel may have one event of it left, which finds nobody.
@@ -70,17 +77,31 @@ class foreign_descriptor : wait_source {
     if (watcher_ == &who) watcher_ = nullptr;
   }
 
-  std::error_code arm() {
-    io_mask interest = watcher_ != nullptr ? watcher_->interest : io_mask::none;
-    if (reader_ != nullptr) interest = interest | io_mask::read;
-    if (writer_ != nullptr) interest = interest | io_mask::write;
-    return any(interest) ? reactor_.arm_once(fd_, token_, interest) : std::error_code();
+  // A stream of this loop has this number, and its registration the kernel's only place for it. Nobody may be waiting
+  // here then: who would be told would depend on who came last.
+  void set_streamed(bool now) noexcept { streamed_ = now; }
+  bool in_use() const noexcept {
+    const bool watched = watcher_ != nullptr && !watcher_->always_ready && any(watcher_->interest);
+    return watched || reader_ != nullptr || writer_ != nullptr;
   }
 
-  void on_event(scheduler& here, io_mask ready) {
+  // Errors: busy where a stream has the number; what epoll_ctl answers.
+  std::error_code arm() {
+    io_mask interest = watcher_ != nullptr && !watcher_->always_ready ? watcher_->interest : io_mask::none;
+    if (reader_ != nullptr) interest = interest | io_mask::read;
+    if (writer_ != nullptr) interest = interest | io_mask::write;
+    if (!any(interest)) return {};
+    if (EVENTER_UNLIKELY(streamed_)) return make_error_code(errc::busy);
+    return reactor_.arm_once(fd_, token_, interest);
+  }
+
+  void on_event(scheduler& here, const reactor_event& event) {
+    if (EVENTER_UNLIKELY(event.token != token_)) return;  // of a file that had this number before
+    const io_mask ready = event.ready;
     if (any(ready & (io_mask::read | io_mask::special))) wake(here, reader_);
     if (any(ready & (io_mask::write | io_mask::error))) wake(here, writer_);
-    if (watcher_ == nullptr) return arm_again(here);  // for the other side, if it still waits
+    if (watcher_ == nullptr || !any(watcher_->interest))
+      return arm_again(here);  // for the other side, if it still waits
     // An error, or the peer's end, is news for whoever is interested in anything.
     io_mask news = ready & (watcher_->interest | io_mask::error);
     if (any(ready & io_mask::special)) news = news | (watcher_->interest & io_mask::read);
@@ -98,10 +119,20 @@ class foreign_descriptor : wait_source {
     if (!error) return;
     wake(here, reader_);
     wake(here, writer_);
-    if (watcher* const lost = std::exchange(watcher_, nullptr); lost != nullptr) lost->on_lost(*lost, error);
+    if (watcher_ == nullptr || watcher_->always_ready) return;
+    watcher* const lost = std::exchange(watcher_, nullptr);
+    lost->on_lost(*lost, error);
   }
 
  private:
+  // A watch with level semantics must not be called for what another file under this number was ready for: coroutines
+  // may be woken in vain, a callback might block. Whatever the kernel still has to say about earlier arming is ignored
+  // from now on, so `arm` has to follow.
+  void begin_generation() noexcept {
+    constexpr std::uint64_t bits = std::uint64_t{0x7fffffff} << 32;
+    token_ = (token_ & ~bits) | ((token_ + (std::uint64_t{1} << 32)) & bits);
+  }
+
   std::error_code add_waiter(wait_node& who, io_mask interest, bool& ready) {
     wait_node*& mine = any(interest & io_mask::read) ? reader_ : writer_;
     if (mine != nullptr) return make_error_code(errc::busy);
@@ -127,6 +158,7 @@ class foreign_descriptor : wait_source {
   wait_node* reader_ = nullptr;
   wait_node* writer_ = nullptr;
   watcher* watcher_ = nullptr;
+  bool streamed_ = false;
 };
 
 }  // namespace eventer::inline EVENTER_ABI

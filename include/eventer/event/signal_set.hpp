@@ -61,7 +61,8 @@ class signal_operation {
 
 // Blocks its signals in the constructing thread, so that they are kept for it, and gives them one by one. Threads that
 // are started later inherit that; those that run already must have them blocked too, else the signal takes its usual
-// way there. When it is destroyed, the thread's mask is as before; what is still pending then takes its usual way.
+// way there. When it is destroyed, those that it has blocked are blocked no more; what is still pending then takes its
+// usual way.
 class signal_set {
  public:
   // Throws std::system_error: invalid_argument for a number that is no signal, or where no descriptor is left.
@@ -70,14 +71,27 @@ class signal_set {
     ::sigemptyset(&set);
     for (const int each : signals)
       if (::sigaddset(&set, each) != 0) throw_error(error_from_errno(errno), "signal_set: not a signal");
-    scheduler* const here = scheduler::current();
-    source_ = here != nullptr ? static_cast<event_loop*>(here)->kernel().open_signals(set)
-                              : make_default_reactor()->open_signals(set);
-    ::pthread_sigmask(SIG_BLOCK, &set, &before_);
+    sigset_t before;
+    ::pthread_sigmask(SIG_BLOCK, &set, &before);
+    ::sigemptyset(&blocked_here_);
+    for (const int each : signals)
+      if (::sigismember(&before, each) == 0) ::sigaddset(&blocked_here_, each);
+#if EVENTER_EXCEPTIONS
+    try {
+#endif
+      scheduler* const here = scheduler::current();
+      source_ = here != nullptr ? static_cast<event_loop*>(here)->kernel().open_signals(set)
+                                : make_default_reactor()->open_signals(set);
+#if EVENTER_EXCEPTIONS
+    } catch (...) {
+      ::pthread_sigmask(SIG_UNBLOCK, &blocked_here_, nullptr);
+      throw;
+    }
+#endif
   }
   signal_set(const signal_set&) = delete;
   signal_set& operator=(const signal_set&) = delete;
-  ~signal_set() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  ~signal_set() { ::pthread_sigmask(SIG_UNBLOCK, &blocked_here_, nullptr); }
 
   // Waits for the next signal and gives its number. A signal that is sent several times before it is taken may come
   // once. Errors: `cancelled`; std::system_error where waiting fails, busy where another coroutine waits for this set,
@@ -98,7 +112,7 @@ class signal_set {
 
  private:
   std::unique_ptr<signal_source> source_;
-  sigset_t before_;
+  sigset_t blocked_here_;  // and not by the program, or another set, before
 };
 
 }  // namespace eventer::inline EVENTER_ABI

@@ -1,4 +1,7 @@
-// Connecting a socket to one address.
+// Connecting a socket to one address. connect_race.hpp does it with several.
+//
+// It rests on descriptor_operation. What must not be broken: a step makes one call of connect for each socket and then
+// only asks how it went, because asking again would answer EALREADY.
 #pragma once
 
 #include <memory>
@@ -9,13 +12,19 @@
 
 namespace eventer::inline EVENTER_ABI::detail {
 
+// A unix socket's full backlog or queue is announced by no event: tried again after this time.
+inline constexpr duration unix_retry_delay = std::chrono::milliseconds(1);
+inline time_point unix_retry_time() noexcept {
+  scheduler* const here = scheduler::current();
+  return (here != nullptr ? here->now() : clock::now()) + unix_retry_delay;
+}
+
 struct connect_step : step_of<void> {
   explicit connect_step(const endpoint& to) noexcept : peer(to) {}
   attempt try_once(descriptor& socket) {
     if (!std::exchange(begun, true)) {
       if (system::connect(socket.fd(), peer.data(), peer.size()) == 0) return attempt::done();
-      // EAGAIN: a unix socket's backlog is full, which no event announces.
-      if (errno == EAGAIN) return begun = false, resume = now_here() + retry_after, attempt::again_at();
+      if (errno == EAGAIN) return begun = false, resume = unix_retry_time(), attempt::again_at();
       return errno == EINPROGRESS || errno == EINTR ? attempt::wait_writable() : attempt::failed(errno);
     }
     int failure = 0;
@@ -32,12 +41,6 @@ struct connect_step : step_of<void> {
   time_point resume_at() const noexcept { return resume; }
 
  private:
-  static constexpr duration retry_after = std::chrono::milliseconds(1);
-  static time_point now_here() noexcept {
-    scheduler* const here = scheduler::current();
-    return here != nullptr ? here->now() : clock::now();
-  }
-
   const endpoint peer;
   bool begun = false;
   time_point resume = no_deadline;

@@ -1,13 +1,13 @@
-// endpoint: an address to connect to or to listen on, IPv4, IPv6 or a unix path; parsed from text without looking up
-// names.
+// endpoint: an address to connect to, to listen on or to send to, IPv4, IPv6 or a unix path; parsed from text without
+// looking up names (resolver.hpp does that).
 #pragma once
 
 #include <arpa/inet.h>
 #include <sys/un.h>
 
 #include <charconv>
+#include <cstddef>
 #include <cstdint>
-#include <cstdio>
 #include <cstring>
 #include <string>
 #include <string_view>
@@ -21,7 +21,7 @@ class endpoint {
  public:
   endpoint() noexcept { std::memset(&storage_, 0, sizeof storage_); }
   endpoint(const sockaddr* address, socklen_t size) noexcept : endpoint() {
-    size_ = size < sizeof storage_ ? size : static_cast<socklen_t>(sizeof storage_);
+    resize(size);
     std::memcpy(&storage_, address, size_);
   }
 
@@ -45,35 +45,41 @@ class endpoint {
     if (bracketed) host = host.substr(1, host.size() - 2);
     return bracketed ? parse_v6(host, port) : parse_v4(host, port);
   }
+  // From what host() gives: "127.0.0.1", "::1", "fe80::1%2", without brackets. Errors: bad_address.
+  static io_result<endpoint> from_host(std::string_view host, std::uint16_t port) {
+    if (host.find('\0') != std::string_view::npos) return errc::bad_address;
+    return host.find(':') != std::string_view::npos ? parse_v6(host, port) : parse_v4(host, port);
+  }
 
+  // What parse() takes.
   std::string to_string() const {
-    char host[INET6_ADDRSTRLEN] = "";
-    char text[INET6_ADDRSTRLEN + 32];
     switch (family()) {
       case AF_INET:
-        ::inet_ntop(AF_INET, &as<sockaddr_in>().sin_addr, host, sizeof host);
-        std::snprintf(text, sizeof text, "%s:%u", host, unsigned{port()});
-        return text;
-      case AF_INET6: {
-        const auto& v6 = as<sockaddr_in6>();
-        ::inet_ntop(AF_INET6, &v6.sin6_addr, host, sizeof host);
-        if (v6.sin6_scope_id == 0)
-          std::snprintf(text, sizeof text, "[%s]:%u", host, unsigned{port()});
-        else
-          std::snprintf(text, sizeof text, "[%s%%%u]:%u", host, v6.sin6_scope_id, unsigned{port()});
-        return text;
-      }
-      case AF_UNIX: {
-        const std::size_t length =
-            size_ > offsetof(sockaddr_un, sun_path) ? size_ - offsetof(sockaddr_un, sun_path) : 0;
-        const char* const path = as<sockaddr_un>().sun_path;
-        const bool abstract = length > 0 && path[0] == '\0';
-        std::string name = abstract ? "unix:@" : "unix:";
-        return abstract ? name.append(path + 1, length - 1) : name.append(path, ::strnlen(path, length));
-      }
+        return host().append(":").append(std::to_string(port()));
+      case AF_INET6:
+        return std::string("[").append(host()).append("]:").append(std::to_string(port()));
+      case AF_UNIX:
+        return std::string("unix:").append(path());
       default:
         return "(no address)";
     }
+  }
+  // The address without port and brackets: "127.0.0.1", "::1", "fe80::1%2". Empty for a unix path.
+  std::string host() const {
+    char text[INET6_ADDRSTRLEN] = "";
+    if (family() == AF_INET) ::inet_ntop(AF_INET, &as<sockaddr_in>().sin_addr, text, sizeof text);
+    if (family() != AF_INET6) return text;
+    const auto& v6 = as<sockaddr_in6>();
+    ::inet_ntop(AF_INET6, &v6.sin6_addr, text, sizeof text);
+    return v6.sin6_scope_id == 0 ? text : std::string(text).append("%").append(std::to_string(v6.sin6_scope_id));
+  }
+  // Of a unix socket: "/run/x", or "@name" for an abstract one. Empty for one without a name, and for other families.
+  std::string path() const {
+    constexpr std::size_t start = offsetof(sockaddr_un, sun_path);
+    if (family() != AF_UNIX || size_ <= start) return {};
+    const char* const name = as<sockaddr_un>().sun_path;
+    const std::size_t length = size_ - start;
+    return name[0] == '\0' ? std::string("@").append(name + 1, length - 1) : std::string(name, ::strnlen(name, length));
   }
   // 0 for a unix path.
   std::uint16_t port() const noexcept {
@@ -85,16 +91,22 @@ class endpoint {
   const sockaddr* data() const noexcept { return reinterpret_cast<const sockaddr*>(&storage_); }
   socklen_t size() const noexcept { return size_; }
 
+  // For calls that write an address: room for one of any kind, and then how much of it was used.
+  sockaddr* data() noexcept { return reinterpret_cast<sockaddr*>(&storage_); }
+  static constexpr socklen_t capacity() noexcept { return sizeof(storage); }
+  void resize(socklen_t size) noexcept { size_ = size < capacity() ? size : capacity(); }
+
   friend bool operator==(const endpoint& a, const endpoint& b) noexcept {
     return a.size_ == b.size_ && std::memcmp(&a.storage_, &b.storage_, a.size_) == 0;
   }
 
  private:
   static endpoint asked(int (*ask)(int, sockaddr*, socklen_t*), int fd) noexcept {
-    sockaddr_storage storage{};
-    socklen_t size = sizeof storage;
-    if (fd < 0 || ask(fd, reinterpret_cast<sockaddr*>(&storage), &size) != 0) return {};
-    return {reinterpret_cast<const sockaddr*>(&storage), size};
+    endpoint result;
+    socklen_t size = capacity();
+    if (fd < 0 || ask(fd, result.data(), &size) != 0) return {};
+    result.resize(size);
+    return result;
   }
 
   static io_result<endpoint> parse_v4(std::string_view host, std::uint16_t port) {

@@ -13,6 +13,7 @@
 #include <deque>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "eventer/event/event_loop.hpp"
 #include "eventer/net/tcp.hpp"
@@ -24,7 +25,7 @@ struct memory_stream_options {
   std::uint64_t seed = 1;
   unsigned short_reads = 0;                // of the reads: a part of what is there
   unsigned short_writes = 0;               // of the writes: a part is taken
-  unsigned would_blocks = 0;               // of the calls: would block first, and can go on in the loop's next turn
+  unsigned would_blocks = 0;               // of the calls: would block first, and go on in the loop's next turn
   std::size_t capacity = 64 << 10;         // bytes under way in each direction before a write would block
   duration latency = duration::zero();     // from a write to the peer's read, by the loop's clock
   std::uint64_t reset_after = UINT64_MAX;  // bytes in both directions; then the connection is reset
@@ -63,10 +64,15 @@ class memory_connection : public std::enable_shared_from_this<memory_connection>
   std::uint64_t bytes_moved() const noexcept { return moved_; }
 
  private:
+  struct piece {
+    std::vector<char> bytes;
+    bool last;
+  };
   // What one end has written and the other has not read yet.
   struct direction {
     std::deque<char> arrived;
-    std::size_t under_way = 0;  // bytes that arrive later
+    std::deque<piece> pieces;   // that arrive later
+    std::size_t under_way = 0;  // their bytes
     bool ended = false;         // after them
     bool end_arrived = false;
   };
@@ -80,7 +86,7 @@ class memory_connection : public std::enable_shared_from_this<memory_connection>
     direction& incoming = from(1 - side);
     if (reset_) return fail(ECONNRESET);
     if (incoming.arrived.empty()) return incoming.end_arrived ? 0 : fail(EAGAIN);
-    if (drawn(options_.would_blocks)) return would_block(side, io_mask::read);
+    if (blocks_first(side, io_mask::read)) return fail(EAGAIN);
     std::size_t count = std::min(size, incoming.arrived.size());
     if (count > 1 && drawn(options_.short_reads)) count = 1 + draw() % (count - 1);
     std::copy_n(incoming.arrived.begin(), count, static_cast<char*>(into));
@@ -94,7 +100,7 @@ class memory_connection : public std::enable_shared_from_this<memory_connection>
     if (outgoing.ended || closed_[1 - side]) return fail(EPIPE);
     const std::size_t queued = outgoing.arrived.size() + outgoing.under_way;
     if (queued >= options_.capacity) return fail(EAGAIN);
-    if (drawn(options_.would_blocks)) return would_block(side, io_mask::write);
+    if (blocks_first(side, io_mask::write)) return fail(EAGAIN);
     std::size_t count = std::min(size, options_.capacity - queued);
     if (count > 1 && drawn(options_.short_writes)) count = 1 + draw() % (count - 1);
     moved_ += count;
@@ -122,12 +128,17 @@ class memory_connection : public std::enable_shared_from_this<memory_connection>
   }
 
   void deliver(int side, std::vector<char> bytes, bool last) {
-    if (options_.latency == duration::zero()) return arrive(side, bytes, last);
+    // Outside a loop there is no time that could pass.
+    if (options_.latency == duration::zero() || scheduler::current() == nullptr) return arrive(side, bytes, last);
     from(side).under_way += bytes.size();
-    event_loop::current().after(options_.latency, [self = shared_from_this(), side, bytes = std::move(bytes), last] {
+    from(side).pieces.push_back({std::move(bytes), last});
+    // Whichever of the timers for one time comes first delivers the first piece.
+    event_loop::current().after(options_.latency, [self = shared_from_this(), side] {
       if (self->reset_) return;
-      self->from(side).under_way -= bytes.size();
-      self->arrive(side, bytes, last);
+      const piece next = std::move(self->from(side).pieces.front());
+      self->from(side).pieces.pop_front();
+      self->from(side).under_way -= next.bytes.size();
+      self->arrive(side, next.bytes, next.last);
     });
   }
   void arrive(int side, const std::vector<char>& bytes, bool last) {
@@ -139,9 +150,13 @@ class memory_connection : public std::enable_shared_from_this<memory_connection>
   void tell(int side, io_mask what) {
     if (owners_[side] != nullptr) owners_[side]->on_event(what);
   }
-  ssize_t would_block(int side, io_mask what) {
+  // The call would block, this once: it goes on in the loop's next turn.
+  bool blocks_first(int side, io_mask what) {
+    bool& blocked = blocked_[side][what == io_mask::write];
+    if (std::exchange(blocked, false) || scheduler::current() == nullptr || !drawn(options_.would_blocks)) return false;
+    blocked = true;
     event_loop::current().post([self = shared_from_this(), side, what] { self->tell(side, what); });
-    return fail(EAGAIN);
+    return true;
   }
 
   bool drawn(unsigned percent) noexcept { return percent > 0 && draw() % 100 < percent; }
@@ -158,6 +173,7 @@ class memory_connection : public std::enable_shared_from_this<memory_connection>
   direction directions_[2];
   descriptor* owners_[2] = {nullptr, nullptr};
   bool closed_[2] = {false, false};
+  bool blocked_[2][2] = {};
   bool reset_ = false;
   std::uint64_t moved_ = 0;
 };

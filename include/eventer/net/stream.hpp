@@ -81,6 +81,9 @@ class stream {
   auto async_write_all(std::span<const const_buffer> from, time_limit limit = {}) {
     return operation(detail::write_gathered_step(from), limit);
   }
+  auto async_write_all(std::span<const const_buffer> from, std::size_t& done, time_limit limit = {}) {
+    return operation(detail::write_gathered_step(from, &done), limit);
+  }
 
   // Fills several buffers in their order, as far as the bytes that are there go; otherwise as read_some.
   io_result<std::size_t> read_some(std::span<const buffer> into, time_limit limit = {}) {
@@ -97,10 +100,10 @@ class stream {
   // text. An empty delimiter is found at once.
   io_result<std::string_view> read_until(std::string& into, std::string_view delimiter, std::size_t limit,
                                          time_limit time = {}) {
-    return detail::perform<detail::read_until_step>(descriptor_, time, into, delimiter, limit);
+    return detail::perform<detail::read_until_step>(descriptor_, time, &into, delimiter, limit);
   }
   auto async_read_until(std::string& into, std::string_view delimiter, std::size_t limit, time_limit time = {}) {
-    return operation(detail::read_until_step(into, delimiter, limit), time);
+    return operation(detail::read_until_step(&into, delimiter, limit), time);
   }
 
   // Reads what is there into the loop's scratch buffer (64 KiB): a parked reader holds no buffer at all. The view is

@@ -291,8 +291,8 @@ struct write_gathered_step : step_of<std::size_t> {
 };
 
 struct read_until_step : step_of<std::string_view> {
-  read_until_step(std::string& text, std::string_view until, std::size_t most) noexcept
-      : into(&text), delimiter(until), limit(most) {}
+  read_until_step(std::string* text, std::string_view until, std::size_t most) noexcept
+      : into(text), delimiter(until), limit(most) {}
   attempt try_once(descriptor& from) {
     for (;;) {
       const std::size_t found = into->find(delimiter, searched);

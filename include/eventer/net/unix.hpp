@@ -1,17 +1,22 @@
 // unix_stream and unix_acceptor: unix sockets by path or abstract name, socket pairs, pipes, and any descriptor that
 // was got elsewhere (a terminal, a device, a file).
+//
+// They rest on stream and basic_acceptor. Datagrams over unix sockets are in udp.hpp.
 #pragma once
 
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "eventer/net/acceptor.hpp"
-#include "eventer/net/connect.hpp"
+#include "eventer/net/connect_operation.hpp"
 #include "eventer/net/stream.hpp"
 
 namespace eventer::inline EVENTER_ABI {
 
 class unix_stream : public stream {
+  using operation = detail::connect_operation<unix_stream>;
+
  public:
   unix_stream() noexcept = default;
 
@@ -37,6 +42,16 @@ class unix_stream : public stream {
     return unix_stream(std::move(*owned));
   }
 
+  // As something to await, in any C++20 coroutine. The address is copied.
+  static operation async_connect(std::string_view address, time_limit limit = {}) {
+    const auto peer = endpoint::parse(address);
+    return peer ? async_connect(*peer, limit) : operation(peer.error());
+  }
+  static operation async_connect(const endpoint& peer, time_limit limit = {}) {
+    if (!speaks(peer.family())) return operation(make_error_code(errc::bad_address));
+    return operation(std::vector<endpoint>{peer}, limit);
+  }
+
   // Two streams that are connected to each other. Errors: what socketpair answers.
   static io_result<std::pair<unix_stream, unix_stream>> pair() {
     int ends[2];
@@ -58,6 +73,7 @@ class unix_stream : public stream {
  private:
   friend class basic_acceptor<unix_stream>;
   friend struct detail::accept_step<unix_stream>;
+  friend class detail::connect_operation<unix_stream>;
   explicit unix_stream(std::unique_ptr<descriptor> owned) noexcept : stream(std::move(owned)) {}
 
   static unix_stream made_here(int fd) {

@@ -11,7 +11,8 @@
 // What it does not model: dup2() and other ways to close; fork() (a kqueue is not inherited); one's own shutdown();
 // fflags with EV_EOF is ECONNRESET whatever the error, since reading SO_ERROR here would take it away; `data` of a
 // writer or a listener is 1; low-water marks; timers other than relative ones in nanoseconds; idents above 2^32 for
-// user events and timers; all other filters.
+// user events and timers; all other filters; more than some 250 watched duplicates of one file, which nested epoll sets
+// refuse (EINVAL).
 #pragma once
 #pragma GCC system_header  // as a system's own: a struct and a function of one name are -Wshadow's business
 

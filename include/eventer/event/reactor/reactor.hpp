@@ -58,8 +58,8 @@ class reactor {
   // A descriptor that is gone already is no error.
   virtual void remove(int fd) noexcept = 0;
   // Waits for reports until `deadline` (no_deadline: for ever; one that has passed: only looks), or until wake(). A
-  // signal ends it with nothing to report. One token comes at most once. The reports are valid until the next call.
-  // Throws std::system_error.
+  // signal ends it with nothing to report. One token comes at most once. The reports are valid until the next
+  // wait(), whatever is called meanwhile. Throws std::system_error.
   virtual std::span<const reactor_event> wait(time_point deadline) = 0;
   // Any thread: ends the present wait, or the next one. Many before it count as one.
   virtual void wake() noexcept = 0;
