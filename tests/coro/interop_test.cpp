@@ -143,6 +143,32 @@ struct counted {
   static inline std::atomic<int> alive{0};
 };
 
+// Waits for one of each kind. It counts what it has come through.
+template <class Coroutine>
+Coroutine awaits_everything(counting_allocator, std::shared_ptr<int> steps) {
+  co_await eventer::after(0ms);
+  ++*steps;
+  auto [near, far] = eventer::unix_stream::pair().value();
+  if (co_await near.async_write_all("text")) ++*steps;
+  if (co_await eventer::readable(far.native_handle(), 2s)) ++*steps;
+  std::array<char, 8> bytes;
+  const auto got = co_await far.async_read_some(bytes, 2s);
+  if (got && *got == 4) ++*steps;
+  const auto late = co_await far.async_read_some(bytes, 0ms);
+  if (late.error() == std::errc::timed_out) ++*steps;
+  auto handle = eventer::spawn([] { return 5; });
+  if (co_await handle == 5) ++*steps;
+  if (co_await eventer::spawn([] { return 6; }) == 6) ++*steps;
+  const auto seven = []() -> task<int> {
+    co_await eventer::after(0ms);
+    co_return 7;
+  };
+  if (co_await seven() == 7) ++*steps;
+  const auto first = co_await eventer::async_when_any(eventer::after(1h), seven());
+  if (first.index == 1) ++*steps;
+  if constexpr (eventer::awaitable<Coroutine>) co_return *steps;
+}
+
 // Whoever holds it resumes all that wait, on any thread.
 class switchboard {
  public:
@@ -305,6 +331,20 @@ TEST_CASE("tasks of others are awaited: owned, shared, and with transfers in bot
     CHECK(await(both) == 4);
     CHECK(await(both) == 4);
     CHECK(await(shared_task<int>(both)) == 4);
+  });
+}
+
+TEMPLATE_TEST_CASE("every awaitable of the library is awaited in every type of coroutine", "[interop]", fire_and_forget,
+                   by_hand, lazy_task<int>, shared_task<int>, with_allocator, task<int>) {
+  eventer::run([] {
+    const auto steps = std::make_shared<int>(0);
+    const counting_allocator from;
+    // On the heap, so that clang does not put the frame onto this stack.
+    const auto started = std::make_shared<TestType>(awaits_everything<TestType>(from, steps));
+    if constexpr (std::is_same_v<TestType, by_hand>) started->handle.resume();
+    if constexpr (eventer::awaitable<TestType>) CHECK(await(std::move(*started)) == 9);
+    while (*steps < 9) eventer::sleep_for(1ms);
+    CHECK(eventer::event_loop::current().stats().coroutines == 1);
   });
 }
 

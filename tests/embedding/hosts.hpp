@@ -24,7 +24,7 @@ class host {
   host& operator=(const host&) = delete;
   virtual ~host() = default;
 
-  // Runs the host's loop until `done`, which it asks whenever ours was polled. False: five seconds were not enough.
+  // Runs the host's loop until `done`, which it asks whenever ours was polled. False: ten seconds were not enough.
   bool run_until(std::function<bool()> done) {
     done_ = std::move(done);
     give_up_ = eventer::clock::now() + safety_net;
@@ -40,7 +40,7 @@ class host {
   std::vector<std::exception_ptr> failures;
 
  protected:
-  static constexpr auto safety_net = std::chrono::seconds(5);
+  static constexpr auto safety_net = std::chrono::seconds(10);
 
   virtual void run(std::chrono::seconds give_up_after) = 0;
   virtual void quit() = 0;  // on the host's thread, while it runs
