@@ -52,6 +52,8 @@ class EVENTER_API event_loop final : public scheduler {
   // Cancels every coroutine and runs it to its end: destructors run, then waiting handles answer operation_canceled.
   // Requires: not called from a coroutine or a callback of this loop.
   ~event_loop() {
+    // Another thread may be advancing the clock, and would wake what is half destroyed.
+    if (options_.clock != nullptr) options_.clock->detach(static_cast<scheduler*>(this));
     unwind_all();
     const entered here(*this);
     while (events_.first != nullptr) events_.first->stop();
@@ -417,7 +419,8 @@ class EVENTER_API event_loop final : public scheduler {
     if (stop_.load(std::memory_order_relaxed) || !posts().announce_sleep()) return time_point::min();
     if (timer_count() > 0)
       return EVENTER_LIKELY(options_.clock == nullptr) ? timers().earliest() : next_wait_of_manual_clock();
-    if (EVENTER_UNLIKELY(stats_.registrations == 0 && foreign_.empty() && living() > 0 && !deadlock_reported_))
+    if (EVENTER_UNLIKELY(stats_.registrations == 0 && foreign_.empty() && living() > 0 && outside_waits() == 0 &&
+                         !deadlock_reported_))
       report_deadlock();
     return no_deadline;
   }

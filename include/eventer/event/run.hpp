@@ -1,7 +1,9 @@
 // run: the one-line main program, a loop on this thread with a function as its first coroutine.
 #pragma once
 
+#include <atomic>
 #include <exception>
+#include <mutex>
 #include <type_traits>
 #include <utility>
 
@@ -11,26 +13,33 @@ namespace eventer::inline EVENTER_ABI {
 
 namespace detail {
 
-// Names the coroutine before the program's own terminate handler runs.
+// Names the coroutine before the program's own terminate handler runs. Several threads may run loops at once: the first
+// of them installs it, the last puts back what was there.
 class terminate_message {
  public:
-  terminate_message() noexcept : previous_(std::set_terminate(&on_terminate)) { chained_ = previous_; }
+  terminate_message() {
+    const std::lock_guard lock(mutex_);
+    if (users_++ == 0) previous_.store(std::set_terminate(&on_terminate));
+  }
   terminate_message(const terminate_message&) = delete;
   terminate_message& operator=(const terminate_message&) = delete;
   ~terminate_message() {
-    if (std::get_terminate() == &on_terminate) std::set_terminate(previous_);
+    const std::lock_guard lock(mutex_);
+    if (--users_ == 0 && std::get_terminate() == &on_terminate) std::set_terminate(previous_.load());
   }
 
  private:
   [[noreturn]] static void on_terminate() {
     if (control_block* const block = scheduler::running_block(); block != nullptr)
       std::fprintf(stderr, "eventer: terminate in coroutine \"%s\"\n", scheduler::current()->display_name(*block));
-    if (chained_ != nullptr && chained_ != &on_terminate) chained_();
+    const std::terminate_handler next = previous_.load();
+    if (next != nullptr && next != &on_terminate) next();
     std::abort();
   }
 
-  std::terminate_handler previous_;
-  static inline constinit std::terminate_handler chained_ = nullptr;
+  static inline std::mutex mutex_;
+  static inline constinit int users_ = 0;
+  static inline constinit std::atomic<std::terminate_handler> previous_{nullptr};
 };
 
 }  // namespace detail
