@@ -17,3 +17,9 @@
     SUCCEED(reason);                                                                              \
     return;                                                                                       \
   } while (false)
+
+// The name of a function that a macro defines beside its test case: the body, which is compiled once where the case is
+// a template over what it runs with.
+#define TEST_BODY_JOINED(name, line) name##line
+#define TEST_BODY_AT(line) TEST_BODY_JOINED(test_body_, line)
+#define TEST_BODY TEST_BODY_AT(__LINE__)

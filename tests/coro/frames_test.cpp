@@ -1,6 +1,7 @@
 // The frames of C++20 coroutines: where they lie, and what becomes of those that are destroyed while they wait.
 #include <array>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
@@ -288,4 +289,34 @@ TEST_CASE("a coroutine of others may wait again when its loop ends, and is told 
     loop.run();
   }
   CHECK(log->text == "ccc");
+}
+
+TEST_CASE("what a coroutine of others lets through leaves run, as what a callback throws does", "[frames]") {
+  struct lets_through {
+    struct promise_type {
+      lets_through get_return_object() noexcept { return {std::coroutine_handle<promise_type>::from_promise(*this)}; }
+      std::suspend_never initial_suspend() noexcept { return {}; }
+      std::suspend_always final_suspend() noexcept { return {}; }
+      void return_void() noexcept {}
+      void unhandled_exception() { throw; }
+    };
+    std::coroutine_handle<promise_type> handle;
+  };
+  eventer::event_loop loop;
+  const auto kept = std::make_shared<lets_through>();
+  loop.post([kept] {
+    *kept = []() -> lets_through {
+      co_await eventer::after(1ms);
+      throw std::runtime_error("let through");
+    }();
+  });
+  CHECK_THROWS_WITH(loop.run(), "let through");
+  kept->handle.destroy();
+  bool goes_on = false;
+  (void)loop.spawn([&goes_on] {
+    eventer::sleep_for(1ms);
+    goes_on = true;
+  });
+  loop.run();
+  CHECK(goes_on);
 }

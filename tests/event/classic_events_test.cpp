@@ -107,7 +107,7 @@ void for_each_kind_and_place(Test&& test) {
 EVENT_TEST("an event can be made anywhere, is called, and run returns after its end") {
   for_each_kind_and_place([](const kind& what, const place& where) {
     manual_clock time;
-    event_loop loop(TestType::options({.clock = &time}));
+    event_loop loop(tested_reactor::options({.clock = &time}));
     subject s{loop};
     loop.after(1h, [] {});  // keeps the loop for an each_turn
     where.run(loop, [&] { s.handle = what.make(s); });
@@ -121,7 +121,7 @@ EVENT_TEST("an event can be made anywhere, is called, and run returns after its 
 EVENT_TEST("an event can be cancelled anywhere, and is not called after that") {
   for_each_kind_and_place([](const kind& what, const place& where) {
     manual_clock time;
-    event_loop loop(TestType::options({.clock = &time}));
+    event_loop loop(tested_reactor::options({.clock = &time}));
     subject s{loop, false};
     int before = 0;
     s.handle = what.make(s);
@@ -146,7 +146,7 @@ EVENT_TEST("an event that was cancelled before the loop heard of it is never cal
   for (const kind& what : kinds) {
     DYNAMIC_SECTION(what.name) {
       manual_clock time;
-      event_loop loop(TestType::options({.clock = &time}));
+      event_loop loop(tested_reactor::options({.clock = &time}));
       subject s{loop};
       std::thread([&] {
         s.handle = what.make(s);
@@ -165,7 +165,7 @@ EVENT_TEST("dropping the handle leaves the event running") {
     if (std::string_view(what.name) == "every" || std::string_view(what.name) == "each_turn") continue;
     DYNAMIC_SECTION(what.name) {
       manual_clock time;
-      event_loop loop(TestType::options({.clock = &time}));
+      event_loop loop(tested_reactor::options({.clock = &time}));
       subject s{loop};
       (void)what.make(s);
       loop.run();
@@ -183,7 +183,7 @@ EVENT_TEST("a callable may own the object that holds its own event: it goes when
   };
   const auto token = std::make_shared<int>(0);
   manual_clock time;
-  event_loop loop(TestType::options({.clock = &time}));
+  event_loop loop(tested_reactor::options({.clock = &time}));
   {
     const auto make = [&] { return std::make_shared<connection>(connection{token}); };
     const auto by_answer = make(), by_cancel = make(), once = make(), ticking = make(), turning = make();
@@ -305,7 +305,7 @@ EVENT_TEST("what a callback removes from its own batch, itself included, is not 
     for (const removal& how : removals) {
       DYNAMIC_SECTION(which.name << ", " << how.name) {
         manual_clock time(manual_clock::when_idle::wait);
-        event_loop loop(TestType::options({.clock = &time}));
+        event_loop loop(tested_reactor::options({.clock = &time}));
         crowd all(loop);
         all.end = how.end;
         for (std::size_t i = 0; i < crowd::size; ++i) all.handles[i] = which.make(all, i);
@@ -329,7 +329,7 @@ EVENT_TEST("a callback that throws ends run, but not its event nor the rest of i
   for (const batch& which : batches) {
     DYNAMIC_SECTION(which.name) {
       manual_clock time(manual_clock::when_idle::wait);
-      event_loop loop(TestType::options({.clock = &time}));
+      event_loop loop(tested_reactor::options({.clock = &time}));
       crowd all(loop);
       const bool once = &which == &batches[0];
       all.end = [](crowd&) { throw std::runtime_error("from a callback"); };
@@ -361,7 +361,7 @@ EVENT_TEST("a callback that throws ends run, but not its event nor the rest of i
 
 EVENT_TEST("an exception out of run leaves the loop and its coroutines usable") {
   manual_clock time;
-  event_loop loop(TestType::options({.clock = &time}));
+  event_loop loop(tested_reactor::options({.clock = &time}));
   std::string order;
   loop.after(2s, [] { throw std::runtime_error("two"); });
   (void)loop.spawn([&order] {
@@ -379,7 +379,7 @@ EVENT_TEST("an exception out of run leaves the loop and its coroutines usable") 
 
 EVENT_TEST("timers are called at their times, in the order of these") {
   manual_clock time;
-  event_loop loop(TestType::options({.clock = &time}));
+  event_loop loop(tested_reactor::options({.clock = &time}));
   const time_point start = time.now();
   std::vector<std::pair<int, eventer::duration>> calls;
   const auto note = [&](int which) { return [&, which] { calls.emplace_back(which, time.now() - start); }; };
@@ -393,7 +393,7 @@ EVENT_TEST("timers are called at their times, in the order of these") {
 
 EVENT_TEST("times that have passed fire once and at once, those beyond the clock never") {
   manual_clock time;
-  event_loop loop(TestType::options({.clock = &time}));
+  event_loop loop(tested_reactor::options({.clock = &time}));
   const time_point start = time.now();
   int passed = 0, never = 0;
   for (const time_point when : {time_point::min(), time_point(), start - 1s, start}) loop.at(when, [&] { ++passed; });
@@ -418,7 +418,7 @@ EVENT_TEST("times that have passed fire once and at once, those beyond the clock
 
 EVENT_TEST("every keeps its rhythm: ticks that were missed are one tick") {
   manual_clock time;
-  event_loop loop(TestType::options({.clock = &time}));
+  event_loop loop(tested_reactor::options({.clock = &time}));
   const time_point start = time.now();
   std::vector<eventer::duration> ticks;
   event ticker = loop.every(10s, [&] {
@@ -433,7 +433,7 @@ EVENT_TEST("every keeps its rhythm: ticks that were missed are one tick") {
 
 EVENT_TEST("a period that no clock has room for twice ticks once") {
   manual_clock time;
-  event_loop loop(TestType::options({.clock = &time}));
+  event_loop loop(tested_reactor::options({.clock = &time}));
   int ticks = 0;
   event ticker = loop.every(eventer::duration::max() / 3 * 2, [&] { ++ticks; });
   (void)loop.spawn([&] {
@@ -445,14 +445,14 @@ EVENT_TEST("a period that no clock has room for twice ticks once") {
 }
 
 EVENT_TEST("a period of zero or less is refused") {
-  event_loop loop(TestType::options());
+  event_loop loop(tested_reactor::options());
   for (const eventer::duration period : {eventer::duration(0), eventer::duration(-1), eventer::duration::min()})
     CHECK_THROWS_AS(loop.every(period, [] {}), std::system_error);
   loop.run();
 }
 
 EVENT_TEST("each_turn is called once in every turn, and wakes nobody") {
-  event_loop loop(TestType::options());
+  event_loop loop(tested_reactor::options());
   std::uint64_t calls = 0;
   event each = loop.each_turn([&calls] { ++calls; });
   loop.run();  // it does not keep the loop
@@ -472,7 +472,7 @@ EVENT_TEST("each_turn is called once in every turn, and wakes nobody") {
 }
 
 EVENT_TEST("an each_turn that is made in a turn is called from the next one on") {
-  event_loop loop(TestType::options());
+  event_loop loop(tested_reactor::options());
   int outer = 0, inner = 0;
   loop.each_turn([&] {
     if (++outer == 1) loop.each_turn([&] { ++inner; });
@@ -551,7 +551,7 @@ EVENT_TEST("run returns as soon as nothing is left that it waits for, and not be
       if (std::string_view(one.name).starts_with("stop") || std::string_view(other.name).starts_with("stop")) continue;
       CAPTURE(one.name, other.name);
       manual_clock time;
-      event_loop loop(TestType::options({.clock = &time}));
+      event_loop loop(tested_reactor::options({.clock = &time}));
       const time_point start = time.now();
       one.put(loop);
       other.put(loop);
@@ -560,7 +560,7 @@ EVENT_TEST("run returns as soon as nothing is left that it waits for, and not be
     }
   }
   manual_clock time;
-  event_loop loop(TestType::options({.clock = &time}));
+  event_loop loop(tested_reactor::options({.clock = &time}));
   const time_point start = time.now();
   keepers[std::size(keepers) - 1].put(loop);
   loop.run();
@@ -574,7 +574,7 @@ EVENT_TEST("a loop that is destroyed with active events destroys each callable o
         event outlives;
         const auto token = std::make_shared<int>(0);
         {
-          event_loop loop(TestType::options());
+          event_loop loop(tested_reactor::options());
           subject s{loop};
           s.token = token;
           const auto make = [&] {
@@ -615,7 +615,7 @@ EVENT_TEST("a callable whose destructor ends its siblings and makes new events i
   const auto token = std::make_shared<int>(0);
   std::vector<event> events;
   {
-    event_loop loop(TestType::options());
+    event_loop loop(tested_reactor::options());
     for (int i = 0; i < 4; ++i) {
       events.push_back(loop.after(1s, meddler(loop, events, token)));
       events.push_back(loop.every(1s, meddler(loop, events, token)));

@@ -20,6 +20,9 @@ using eventer::io_mask;
 
 namespace {
 
+// Its child ignores what the forking fiber does, and no other: it then sees races between coroutines.
+constexpr const char* fibers = "ThreadSanitizer does not know fibers in a forked child";
+
 void say(const std::string& text) {
   std::fputs(text.c_str(), stdout);
   std::fflush(stdout);  // both processes print
@@ -133,6 +136,7 @@ void in_fork(const std::function<void()>& in_child) {
 }  // namespace
 
 TEST_CASE("a child that uses its parent's loop without a word is told about fork, whatever it does") {
+  if (EVENTER_TSAN) EVENTER_SKIP(fibers);
   struct use {
     const char* name;
     void (*use)(event_loop&);
@@ -171,6 +175,7 @@ TEST_CASE("a child that uses its parent's loop without a word is told about fork
 }
 
 TEST_CASE("a coroutine that forks is in both processes, and in the child run throws") {
+  if (EVENTER_TSAN) EVENTER_SKIP(fibers);
   const auto result = run_in_child([] {
     busy_loop all;
     pid_t child = 1;
@@ -194,6 +199,7 @@ TEST_CASE("a coroutine that forks is in both processes, and in the child run thr
 }
 
 TEST_CASE("a child that says so goes on with timers, streams, watches, posts and spawns; so does its parent") {
+  if (EVENTER_TSAN) EVENTER_SKIP(fibers);
   for (const bool in_coroutine : {false, true}) {
     for (const bool destroys : {false, true}) {
       CAPTURE(in_coroutine, destroys);
@@ -226,6 +232,7 @@ TEST_CASE("a child that says so goes on with timers, streams, watches, posts and
 }
 
 TEST_CASE("whatever a child does with its copy of a loop, the parent's descriptors stay registered") {
+  if (EVENTER_TSAN) EVENTER_SKIP(fibers);
   struct deed {
     const char* name;
     void (*act)(busy_loop&);
@@ -279,6 +286,7 @@ TEST_CASE("whatever a child does with its copy of a loop, the parent's descripto
 }
 
 TEST_CASE("what a child waits for in a coroutine, before it was told, is not announced to its parent") {
+  if (EVENTER_TSAN) EVENTER_SKIP(fibers);
   const auto result = run_in_child([] {
     busy_loop all;
     bool child = false;
@@ -306,6 +314,7 @@ TEST_CASE("what a child waits for in a coroutine, before it was told, is not ann
 }
 
 TEST_CASE("a grandchild has to say so again, and leaves the child alone") {
+  if (EVENTER_TSAN) EVENTER_SKIP(fibers);
   const auto result = run_in_child([] {
     busy_loop all;
     in_fork([&] {
@@ -325,6 +334,7 @@ TEST_CASE("a grandchild has to say so again, and leaves the child alone") {
 }
 
 TEST_CASE("a loop that is made in the child needs no word, also inside a coroutine of one that does") {
+  if (EVENTER_TSAN) EVENTER_SKIP(fibers);
   const auto result = run_in_child([] {
     busy_loop all;
     in_fork([&] {
@@ -354,6 +364,7 @@ TEST_CASE("a loop that is made in the child needs no word, also inside a corouti
 }
 
 TEST_CASE("each of several loops is told for itself") {
+  if (EVENTER_TSAN) EVENTER_SKIP(fibers);
   const auto result = run_in_child([] {
     busy_loop first, second;
     in_fork([&] {
@@ -370,6 +381,7 @@ TEST_CASE("each of several loops is told for itself") {
 }
 
 TEST_CASE("a child without a descriptor to spare is told so, and may try again") {
+  if (EVENTER_TSAN) EVENTER_SKIP(fibers);
   const auto result = run_in_child([] {
     busy_loop all;
     in_fork([&] {
@@ -397,6 +409,7 @@ TEST_CASE("a child without a descriptor to spare is told so, and may try again")
 }
 
 TEST_CASE("virtual time, in-memory streams and files go on in a child too") {
+  if (EVENTER_TSAN) EVENTER_SKIP(fibers);
   const auto result = run_in_child([] {
     eventer::manual_clock time;
     event_loop loop({.clock = &time});

@@ -20,9 +20,8 @@
 #include "../catch.hpp"
 #include "../child.hpp"
 #include "../faults.hpp"
+#include "../reactors.hpp"
 #include "eventer/event/reactor/default_reactor.hpp"
-#include "eventer/event/reactor/epoll.hpp"
-#include "eventer/event/reactor/kqueue.hpp"
 
 using namespace std::chrono_literals;
 using eventer::any;
@@ -35,22 +34,7 @@ using call = faults::call;
 
 namespace {
 
-struct epoll {
-  static std::unique_ptr<reactor> make() { return eventer::make_epoll_reactor(); }
-  static constexpr bool is_kqueue = false;
-  static constexpr call waits_by = call::epoll_wait;
-};
-// clang's ThreadSanitizer has a close() of its own, which takes the place of the imitation's.
-#if defined(EVENTER_TEST_KQUEUE) && !(defined(__clang__) && EVENTER_TSAN)
-struct kqueue_imitated {
-  static std::unique_ptr<reactor> make() { return eventer::make_kqueue_reactor(); }
-  static constexpr bool is_kqueue = true;
-  static constexpr call waits_by = call::kevent;
-};
-#define REACTOR_TEST(name) TEMPLATE_TEST_CASE(name, "[reactor]", epoll, kqueue_imitated)
-#else
-#define REACTOR_TEST(name) TEMPLATE_TEST_CASE(name, "[reactor]", epoll)
-#endif
+#define REACTOR_TEST(name) REACTORS_TEST(name, "[reactor]")
 
 constexpr time_point only_look = time_point::min();
 time_point in(eventer::duration limit) { return eventer::clock::now() + limit; }
@@ -191,7 +175,7 @@ class blocked_signals {
 // --- add ---
 
 REACTOR_TEST("what is ready at the registration is reported at once") {
-  const auto loop = TestType::make();
+  const auto loop = tested_reactor::make();
   SECTION("room to write") {
     const ends pair = unix_pair();
     REQUIRE_FALSE(loop->add(pair.ours.get(), 7));
@@ -215,7 +199,7 @@ REACTOR_TEST("what is ready at the registration is reported at once") {
 }
 
 REACTOR_TEST("what was reported is not reported again until something new comes") {
-  const auto loop = TestType::make();
+  const auto loop = tested_reactor::make();
   const ends pair = unix_pair();
   REQUIRE_FALSE(loop->add(pair.ours.get(), 7));
   CHECK(next_report(*loop, 7) == io_mask::write);
@@ -234,7 +218,7 @@ REACTOR_TEST("what was reported is not reported again until something new comes"
 }
 
 REACTOR_TEST("each token comes once in a wait, and nothing is lost when more is ready than one wait tells") {
-  const auto loop = TestType::make();
+  const auto loop = tested_reactor::make();
   std::vector<ends> pairs;
   std::uint64_t token = 0;
   const auto token_of = [](std::uint64_t index) { return index << 32 | (index * 2); };
@@ -261,7 +245,7 @@ REACTOR_TEST("each token comes once in a wait, and nothing is lost when more is 
 }
 
 REACTOR_TEST("a half-close behind bytes is special, the bytes and then the end can be read, and writing goes on") {
-  const auto loop = TestType::make();
+  const auto loop = tested_reactor::make();
   const bool tcp = GENERATE(false, true), registered_before = GENERATE(false, true);
   const ends pair = tcp ? tcp_pair() : unix_pair();
   if (registered_before) {
@@ -281,7 +265,7 @@ REACTOR_TEST("a half-close behind bytes is special, the bytes and then the end c
 }
 
 REACTOR_TEST("a reset behind pending writes tells the reader and the writer") {
-  const auto loop = TestType::make();
+  const auto loop = tested_reactor::make();
   ends pair = tcp_pair();
   REQUIRE_FALSE(loop->add(pair.ours.get(), 7));
   CHECK(next_report(*loop, 7) == io_mask::write);
@@ -297,7 +281,7 @@ REACTOR_TEST("a reset behind pending writes tells the reader and the writer") {
 }
 
 REACTOR_TEST("a refused connect is writable and an error, and the socket still knows which") {
-  const auto loop = TestType::make();
+  const auto loop = tested_reactor::make();
   const bound nobody_listens = tcp_socket();
   const unique_fd client(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   REQUIRE(start_connect(client, nobody_listens) == -1);
@@ -313,7 +297,7 @@ REACTOR_TEST("a refused connect is writable and an error, and the socket still k
 }
 
 REACTOR_TEST("a connect that succeeds is writable and no error") {
-  const auto loop = TestType::make();
+  const auto loop = tested_reactor::make();
   const bound listener = tcp_socket();
   REQUIRE(::listen(listener.fd.get(), 1) == 0);
   const unique_fd client(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
@@ -323,7 +307,7 @@ REACTOR_TEST("a connect that succeeds is writable and no error") {
 }
 
 REACTOR_TEST("urgent data is special") {
-  const auto loop = TestType::make();
+  const auto loop = tested_reactor::make();
   const ends pair = tcp_pair();
   const bool once = GENERATE(false, true);
   if (!once) {
@@ -336,7 +320,7 @@ REACTOR_TEST("urgent data is special") {
 }
 
 REACTOR_TEST("the end of a pipe tells the side that is left") {
-  const auto loop = TestType::make();
+  const auto loop = tested_reactor::make();
   const bool once = GENERATE(false, true), reader = GENERATE(false, true), registered_before = GENERATE(false, true);
   ends both = pipe_with_our(reader);
   if (!reader) fill(both.ours);
@@ -356,14 +340,14 @@ REACTOR_TEST("the end of a pipe tells the side that is left") {
   const io_mask ready = next_report(*loop, 7);
   CHECK((reader ? tells_reader(ready) : tells_writer(ready)));
   // Which bits it is, differs.
-  if (reader) CHECK(has(ready, io_mask::special | (TestType::is_kqueue ? io_mask::read : io_mask::error)));
+  if (reader) CHECK(has(ready, io_mask::special | (tested_reactor::is_kqueue() ? io_mask::read : io_mask::error)));
   if (!reader) CHECK(has(ready, io_mask::error | io_mask::special));
   CHECK(silent(*loop));
   CHECK_FALSE(readable(loop->native_handle()));
 }
 
 REACTOR_TEST("what was to be told of a pipe's end is not, after a remove") {
-  const auto loop = TestType::make();
+  const auto loop = tested_reactor::make();
   ends both = pipe_with_our(false);
   both.peer.reset();
   REQUIRE_FALSE(loop->add(both.ours.get(), 7));
@@ -384,7 +368,7 @@ REACTOR_TEST("what was to be told of a pipe's end is not, after a remove") {
 // --- the end of a registration ---
 
 REACTOR_TEST("closing ends a registration") {
-  const auto loop = TestType::make();
+  const auto loop = tested_reactor::make();
   ends pair = unix_pair();
   REQUIRE_FALSE(loop->add(pair.ours.get(), 7));
   pair.ours.reset();
@@ -393,7 +377,7 @@ REACTOR_TEST("closing ends a registration") {
 }
 
 REACTOR_TEST("a duplicate keeps a closed registration with epoll, not with kqueue; remove ends it with both") {
-  const auto loop = TestType::make();
+  const auto loop = tested_reactor::make();
   ends pair = unix_pair();
   REQUIRE_FALSE(loop->add(pair.ours.get(), 7));
   CHECK(next_report(*loop, 7) == io_mask::write);
@@ -401,7 +385,7 @@ REACTOR_TEST("a duplicate keeps a closed registration with epoll, not with kqueu
   SECTION("closed") {
     pair.ours.reset();
     give(pair.peer, "x");
-    CHECK(silent(*loop) == TestType::is_kqueue);
+    CHECK(silent(*loop) == tested_reactor::is_kqueue());
   }
   SECTION("removed and closed") {
     loop->remove(pair.ours.get());
@@ -412,7 +396,7 @@ REACTOR_TEST("a duplicate keeps a closed registration with epoll, not with kqueu
 }
 
 REACTOR_TEST("removing twice, or what was never there or is closed, is harmless") {
-  const auto loop = TestType::make();
+  const auto loop = tested_reactor::make();
   ends pair = unix_pair();
   const int number = pair.ours.get();
   loop->remove(number);
@@ -429,7 +413,7 @@ REACTOR_TEST("removing twice, or what was never there or is closed, is harmless"
 }
 
 REACTOR_TEST("a number that is used again is reported with its new token") {
-  const auto loop = TestType::make();
+  const auto loop = tested_reactor::make();
   const bool once = GENERATE(false, true);
   const auto watch = [&](int fd, std::uint64_t token) {
     return once ? loop->arm_once(fd, token, io_mask::read) : loop->add(fd, token);
@@ -448,7 +432,7 @@ REACTOR_TEST("a number that is used again is reported with its new token") {
 }
 
 REACTOR_TEST("what is no open descriptor is refused") {
-  const auto loop = TestType::make();
+  const auto loop = tested_reactor::make();
   ends pair = unix_pair();
   const int number = pair.ours.get();
   pair.ours.reset();
@@ -459,7 +443,7 @@ REACTOR_TEST("what is no open descriptor is refused") {
 }
 
 REACTOR_TEST("a regular file is refused by epoll and always ready with kqueue") {
-  const auto loop = TestType::make();
+  const auto loop = tested_reactor::make();
   char path[] = "/tmp/eventer_reactor_XXXXXX";
   const unique_fd file(::mkstemp(path));
   REQUIRE(file);
@@ -467,7 +451,7 @@ REACTOR_TEST("a regular file is refused by epoll and always ready with kqueue") 
   const bool at_end = GENERATE(false, true);
   REQUIRE(::write(file.get(), "text", 4) == 4);
   if (!at_end) ::lseek(file.get(), 0, SEEK_SET);
-  if (!TestType::is_kqueue) {
+  if (!tested_reactor::is_kqueue()) {
     CHECK(loop->add(file.get(), 7) == std::errc::operation_not_permitted);
     CHECK(loop->arm_once(file.get(), 7, io_mask::read) == std::errc::operation_not_permitted);
     return;
@@ -485,7 +469,7 @@ REACTOR_TEST("a regular file is refused by epoll and always ready with kqueue") 
 // --- arm_once ---
 
 REACTOR_TEST("one arming gives one report") {
-  const auto loop = TestType::make();
+  const auto loop = tested_reactor::make();
   const ends pair = unix_pair();
   give(pair.peer, "x");
   for (const io_mask interest : {io_mask::read, io_mask::write, io_mask::read | io_mask::write}) {
@@ -497,7 +481,7 @@ REACTOR_TEST("one arming gives one report") {
 }
 
 REACTOR_TEST("what is not armed for is not reported") {
-  const auto loop = TestType::make();
+  const auto loop = tested_reactor::make();
   const ends pair = unix_pair();
   REQUIRE_FALSE(loop->arm_once(pair.ours.get(), 7, io_mask::read));
   CHECK(silent(*loop));  // though it is writable
@@ -512,18 +496,18 @@ REACTOR_TEST("what is not armed for is not reported") {
 }
 
 REACTOR_TEST("after the writer's report the reader is armed still with kqueue, and not with epoll") {
-  const auto loop = TestType::make();
+  const auto loop = tested_reactor::make();
   const ends pair = unix_pair();
   REQUIRE_FALSE(loop->arm_once(pair.ours.get(), 7, io_mask::read | io_mask::write));
   CHECK(next_report(*loop, 7) == io_mask::write);
   give(pair.peer, "x");
-  CHECK(silent(*loop) != TestType::is_kqueue);
+  CHECK(silent(*loop) != tested_reactor::is_kqueue());
   REQUIRE_FALSE(loop->arm_once(pair.ours.get(), 8, io_mask::read));  // which a loop does for whoever still waits
   CHECK(next_report(*loop, 8) == io_mask::read);
 }
 
 REACTOR_TEST("arming anew replaces what was armed") {
-  const auto loop = TestType::make();
+  const auto loop = tested_reactor::make();
   const ends pair = unix_pair();
   fill(pair.ours);
   REQUIRE_FALSE(loop->arm_once(pair.ours.get(), 7, io_mask::write));
@@ -536,7 +520,7 @@ REACTOR_TEST("arming anew replaces what was armed") {
 }
 
 REACTOR_TEST("a registration takes the place of an arming, and goes on after the first report") {
-  const auto loop = TestType::make();
+  const auto loop = tested_reactor::make();
   const ends pair = unix_pair();
   REQUIRE_FALSE(loop->arm_once(pair.ours.get(), 7, io_mask::read));
   REQUIRE_FALSE(loop->add(pair.ours.get(), 8));
@@ -549,7 +533,7 @@ REACTOR_TEST("a registration takes the place of an arming, and goes on after the
 }
 
 REACTOR_TEST("an arming takes the place of a registration, and ends with its report") {
-  const auto loop = TestType::make();
+  const auto loop = tested_reactor::make();
   const ends pair = unix_pair();
   REQUIRE_FALSE(loop->add(pair.ours.get(), 7));
   CHECK(next_report(*loop, 7) == io_mask::write);
@@ -562,7 +546,7 @@ REACTOR_TEST("an arming takes the place of a registration, and ends with its rep
 }
 
 REACTOR_TEST("a writer who waits is not told of a half-close, a reader is, each time") {
-  const auto loop = TestType::make();
+  const auto loop = tested_reactor::make();
   const ends pair = unix_pair();
   fill(pair.ours);
   REQUIRE(::shutdown(pair.peer.get(), SHUT_WR) == 0);
@@ -576,7 +560,7 @@ REACTOR_TEST("a writer who waits is not told of a half-close, a reader is, each 
 }
 
 REACTOR_TEST("a peer that is gone tells a reader and a writer who wait together") {
-  const auto loop = TestType::make();
+  const auto loop = tested_reactor::make();
   ends pair = unix_pair();
   fill(pair.ours);
   REQUIRE_FALSE(loop->arm_once(pair.ours.get(), 7, io_mask::read | io_mask::write));
@@ -590,7 +574,7 @@ REACTOR_TEST("a peer that is gone tells a reader and a writer who wait together"
 // --- waiting ---
 
 REACTOR_TEST("wake ends the next wait, many count as one, and it leaves nothing behind") {
-  const auto loop = TestType::make();
+  const auto loop = tested_reactor::make();
   for (int rounds = 0; rounds < 2; ++rounds) {
     for (int i = 0; i < 100; ++i) loop->wake();
     CHECK(readable(loop->native_handle()));
@@ -603,7 +587,7 @@ REACTOR_TEST("wake ends the next wait, many count as one, and it leaves nothing 
 }
 
 REACTOR_TEST("wake on another thread ends a wait, whichever is first") {
-  const auto loop = TestType::make();
+  const auto loop = tested_reactor::make();
   std::atomic<int> heard{0};
   std::thread other([&] {
     for (int i = 0; i < 20; ++i) {
@@ -620,7 +604,7 @@ REACTOR_TEST("wake on another thread ends a wait, whichever is first") {
 }
 
 REACTOR_TEST("wake comes with what else is ready") {
-  const auto loop = TestType::make();
+  const auto loop = tested_reactor::make();
   const ends pair = unix_pair();
   REQUIRE_FALSE(loop->add(pair.ours.get(), 7));
   loop->wake();
@@ -629,7 +613,7 @@ REACTOR_TEST("wake comes with what else is ready") {
 }
 
 REACTOR_TEST("a deadline that has passed only looks") {
-  const auto loop = TestType::make();
+  const auto loop = tested_reactor::make();
   const time_point now = eventer::clock::now();
   const time_point whole_second(std::chrono::floor<std::chrono::seconds>(now.time_since_epoch()));
   for (const time_point deadline : {only_look, time_point(), now, now - 1h, whole_second})
@@ -638,7 +622,7 @@ REACTOR_TEST("a deadline that has passed only looks") {
 }
 
 REACTOR_TEST("a deadline ends a wait, not before its time") {
-  const auto loop = TestType::make();
+  const auto loop = tested_reactor::make();
   for (const auto limit : {1ns, 1000ns, 100'000ns, 1'000'000ns, 2'500'000ns}) {
     const time_point deadline = in(limit);
     CHECK(loop->wait(deadline).empty());
@@ -650,9 +634,9 @@ REACTOR_TEST("a deadline in less than a millisecond is not rounded up to one") {
   epoll_event event;
   const timespec now{};
   const unique_fd set(::epoll_create1(EPOLL_CLOEXEC));
-  if (!TestType::is_kqueue && ::syscall(SYS_epoll_pwait2, set.get(), &event, 1, &now, nullptr, 0) != 0)
+  if (!tested_reactor::is_kqueue() && ::syscall(SYS_epoll_pwait2, set.get(), &event, 1, &now, nullptr, 0) != 0)
     EVENTER_SKIP("epoll_pwait2 is missing");
-  const auto loop = TestType::make();
+  const auto loop = tested_reactor::make();
   bool below = false;
   for (int tries = 0; tries < 30 && !below; ++tries) {
     const time_point begin = eventer::clock::now();
@@ -663,12 +647,12 @@ REACTOR_TEST("a deadline in less than a millisecond is not rounded up to one") {
 }
 
 REACTOR_TEST("a signal ends a wait with nothing to report") {
-  const auto loop = TestType::make();
+  const auto loop = tested_reactor::make();
   const ends pair = unix_pair();
   SECTION("injected") {
     REQUIRE_FALSE(loop->add(pair.ours.get(), 7));
     faults injected;
-    injected.fail(TestType::waits_by, EINTR);
+    injected.fail(tested_reactor::waits_by(), EINTR);
     CHECK(loop->wait(no_deadline).empty());
     CHECK(next_report(*loop, 7) == io_mask::write);
   }
@@ -688,7 +672,7 @@ REACTOR_TEST("a signal ends a wait with nothing to report") {
 // --- a parent that waits with the handle ---
 
 REACTOR_TEST("the handle is readable while there is something to report") {
-  const auto loop = TestType::make();
+  const auto loop = tested_reactor::make();
   const ends pair = unix_pair();
   CHECK_FALSE(readable(loop->native_handle()));
   REQUIRE_FALSE(loop->add(pair.ours.get(), 7));
@@ -700,7 +684,7 @@ REACTOR_TEST("the handle is readable while there is something to report") {
 }
 
 REACTOR_TEST("an announced deadline makes the handle readable, until wait has seen it") {
-  const auto loop = TestType::make();
+  const auto loop = tested_reactor::make();
   const int handle = loop->native_handle();
   for (int rounds = 0; rounds < 3; ++rounds) {
     const time_point deadline = in(1ms);
@@ -719,7 +703,7 @@ REACTOR_TEST("an announced deadline makes the handle readable, until wait has se
 }
 
 REACTOR_TEST("an edge-triggered parent hears each announced deadline") {
-  const auto loop = TestType::make();
+  const auto loop = tested_reactor::make();
   const unique_fd parent(::epoll_create1(EPOLL_CLOEXEC));
   epoll_event event{};
   event.events = EPOLLIN | EPOLLET;
@@ -751,7 +735,7 @@ REACTOR_TEST("an edge-triggered parent hears each announced deadline") {
 }
 
 REACTOR_TEST("the last announcement counts") {
-  const auto loop = TestType::make();
+  const auto loop = tested_reactor::make();
   const int handle = loop->native_handle();
   loop->announce(no_deadline);
   CHECK_FALSE(readable(handle));
@@ -782,7 +766,7 @@ REACTOR_TEST("the last announcement counts") {
 }
 
 REACTOR_TEST("times at the edge of what a clock says are announced like any other") {
-  const auto loop = TestType::make();
+  const auto loop = tested_reactor::make();
   const int handle = loop->native_handle();
   const auto whole_second = std::chrono::floor<std::chrono::seconds>(eventer::clock::now().time_since_epoch());
   for (const time_point passed : {time_point(whole_second), time_point(), only_look, time_point(-1ns)}) {
@@ -797,7 +781,7 @@ REACTOR_TEST("times at the edge of what a clock says are announced like any othe
 }
 
 REACTOR_TEST("an announcement costs system calls only when it changes something") {
-  const auto loop = TestType::make();
+  const auto loop = tested_reactor::make();
   loop->announce(in(1h));
   const time_point deadline = in(2h);
   faults counted;
@@ -809,7 +793,7 @@ REACTOR_TEST("an announcement costs system calls only when it changes something"
 // --- signals ---
 
 REACTOR_TEST("a signal makes its source readable, is taken once, and does nothing when it is unblocked") {
-  const auto loop = TestType::make();
+  const auto loop = tested_reactor::make();
   const blocked_signals blocked{SIGUSR1, SIGUSR2};
   const auto source = loop->open_signals(blocked.set);
   CHECK_FALSE(readable(source->fd()));
@@ -831,7 +815,7 @@ REACTOR_TEST("a signal makes its source readable, is taken once, and does nothin
 }
 
 REACTOR_TEST("signals that were sent before their source was opened are not lost") {
-  const auto loop = TestType::make();
+  const auto loop = tested_reactor::make();
   const blocked_signals blocked{SIGUSR1, SIGUSR2, SIGCHLD};
   for (int rounds = 0; rounds < 2; ++rounds) {
     ::raise(SIGUSR2);
@@ -848,7 +832,7 @@ REACTOR_TEST("signals that were sent before their source was opened are not lost
 }
 
 REACTOR_TEST("two sources each have their signals") {
-  const auto loop = TestType::make();
+  const auto loop = tested_reactor::make();
   const blocked_signals first{SIGUSR1}, second{SIGUSR2};
   const auto one = loop->open_signals(first.set), two = loop->open_signals(second.set);
   ::raise(SIGUSR2);
@@ -861,11 +845,11 @@ REACTOR_TEST("two sources each have their signals") {
 }
 
 REACTOR_TEST("a signal source can be watched like any descriptor, also by a loop within a loop") {
-  const auto loop = TestType::make();
+  const auto loop = tested_reactor::make();
   const blocked_signals blocked{SIGUSR1};
   const auto source = loop->open_signals(blocked.set);
   const bool once = GENERATE(false, true);
-  const auto parent = TestType::make();
+  const auto parent = tested_reactor::make();
   REQUIRE_FALSE(parent->add(loop->native_handle(), 1));
   CHECK(silent(*parent));
   if (!once) REQUIRE_FALSE(loop->add(source->fd(), 7));
@@ -882,7 +866,7 @@ REACTOR_TEST("a signal source can be watched like any descriptor, also by a loop
 // --- rebuilding, and what fails ---
 
 REACTOR_TEST("rebuilding forgets every registration, and neither a wake-up nor the announced deadline") {
-  const auto loop = TestType::make();
+  const auto loop = tested_reactor::make();
   const ends pair = unix_pair();
   give(pair.peer, "x");
   REQUIRE_FALSE(loop->add(pair.ours.get(), 7));
@@ -902,7 +886,7 @@ REACTOR_TEST("rebuilding forgets every registration, and neither a wake-up nor t
 }
 
 REACTOR_TEST("wake may be called while the set is made anew") {
-  const auto loop = TestType::make();
+  const auto loop = tested_reactor::make();
   std::thread other([&] {
     for (int i = 0; i < 500; ++i) loop->wake();
   });
@@ -913,7 +897,7 @@ REACTOR_TEST("wake may be called while the set is made anew") {
 }
 
 REACTOR_TEST("after a fork the child makes its own set and does not disturb its parent") {
-  const auto loop = TestType::make();
+  const auto loop = tested_reactor::make();
   const ends pair = unix_pair();
   fill(pair.ours);
   REQUIRE_FALSE(loop->add(pair.ours.get(), 7));
@@ -945,19 +929,19 @@ REACTOR_TEST("after a fork the child makes its own set and does not disturb its 
 #if EVENTER_EXCEPTIONS
 
 REACTOR_TEST("a wait that the kernel refuses throws, and the next one works") {
-  const auto loop = TestType::make();
+  const auto loop = tested_reactor::make();
   const ends pair = unix_pair();
   REQUIRE_FALSE(loop->add(pair.ours.get(), 7));
   {
     faults injected;
-    injected.fail(TestType::waits_by, ENOMEM);
+    injected.fail(tested_reactor::waits_by(), ENOMEM);
     CHECK_THROWS_AS(loop->wait(only_look), std::system_error);
   }
   CHECK(next_report(*loop, 7) == io_mask::write);
 }
 
 REACTOR_TEST("a rebuild that fails leaves all as it was") {
-  const auto loop = TestType::make();
+  const auto loop = tested_reactor::make();
   const ends pair = unix_pair();
   fill(pair.ours);
   REQUIRE_FALSE(loop->add(pair.ours.get(), 7));
@@ -988,7 +972,7 @@ REACTOR_TEST("a rebuild that fails leaves all as it was") {
 REACTOR_TEST("an announcement that fails throws, and can be repeated") {
   const time_point due = in(0ns);
   for (int nth = 1; nth < 10; ++nth) {
-    const auto loop = TestType::make();
+    const auto loop = tested_reactor::make();
     bool failed = false;
     {
       const nth_call_fails injected(nth, EMFILE);
@@ -1008,7 +992,7 @@ REACTOR_TEST("an announcement that fails throws, and can be repeated") {
 REACTOR_TEST("whichever system call fails, there is an error or no harm, and no descriptor is left open") {
   const blocked_signals blocked{SIGUSR1};
   const auto use_everything = [&](const ends& pair, const ends& broken) {
-    const auto loop = TestType::make();
+    const auto loop = tested_reactor::make();
     (void)loop->add(pair.ours.get(), 1);
     (void)loop->arm_once(pair.peer.get(), 2, io_mask::read | io_mask::write);
     (void)loop->add(broken.ours.get(), 3);

@@ -98,7 +98,7 @@ EVENT_TEST("a signal is given to whoever waits for it, and to whoever comes late
               }
               CHECK(all->next_for(0s).error() == std::errc::timed_out);
             },
-            TestType::options());
+            tested_reactor::options());
         CHECK_FALSE(blocked(SIGUSR1));
         CHECK_FALSE(blocked(SIGUSR2));
       }
@@ -118,7 +118,7 @@ EVENT_TEST("several signals that have come are given one by one, each once") {
         ::raise(SIGWINCH);
         CHECK(all.next() == SIGWINCH);
       },
-      TestType::options());
+      tested_reactor::options());
 }
 
 EVENT_TEST("another thread wakes a loop with a signal") {
@@ -132,7 +132,7 @@ EVENT_TEST("another thread wakes a loop with a signal") {
           other.join();
         }
       },
-      TestType::options());
+      tested_reactor::options());
 }
 
 TEST_CASE("on a plain thread the same calls block") {
@@ -162,7 +162,7 @@ EVENT_TEST("a second coroutine that waits for the same set is told that it is bu
         ::raise(SIGUSR1);
         CHECK(first.join() == SIGUSR1);
       },
-      TestType::options());
+      tested_reactor::options());
 }
 
 EVENT_TEST("who gave up waiting, by a limit, a scope or a cancellation, takes no signal with it") {
@@ -192,7 +192,7 @@ EVENT_TEST("who gave up waiting, by a limit, a scope or a cancellation, takes no
           CHECK(all->next() == SIGUSR1);
         }
       },
-      TestType::options());
+      tested_reactor::options());
 }
 
 EVENT_TEST("two sets each get their own signals, and may go in any order") {
@@ -213,7 +213,7 @@ EVENT_TEST("two sets each get their own signals, and may go in any order") {
           ::raise(numbers[1 - first_to_go]);
           CHECK(sets[1 - first_to_go]->next_for(1s).value() == numbers[1 - first_to_go]);
         },
-        TestType::options());
+        tested_reactor::options());
     for (const int number : {SIGUSR1, SIGUSR2, SIGHUP}) CHECK_FALSE(blocked(number));
   }
 }

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "../catch.hpp"
+#include "../child.hpp"
 #include "../foreign_coroutines.hpp"
 #include "../plain_descriptors.hpp"
 #include "../reactors.hpp"
@@ -64,7 +65,7 @@ EVENT_TEST("a test of ten-second time-outs takes no time") {
         auto pair = connected_pair();
         for (int i = 0; i < 100; ++i) CHECK(read_text(pair.server, 10s) == timed_out_text);
       },
-      TestType::options({.clock = &time}));
+      tested_reactor::options({.clock = &time}));
   CHECK(time.now() - start == 1000s);
   CHECK(eventer::clock::now() - begin < 5s);
 }
@@ -89,6 +90,7 @@ EVENT_TEST("a clock that waits stands still until it is advanced, from wherever"
     const char* name;
     void (*advance)(event_loop&, manual_clock&);
   };
+  static std::thread other_thread;
   const place places[] = {
       {"a posted function", [](event_loop& loop, manual_clock& time) { loop.post([&time] { time.advance(10s); }); }},
       {"a coroutine", [](event_loop& loop, manual_clock& time) { (void)loop.spawn([&time] { time.advance(10s); }); }},
@@ -108,11 +110,12 @@ EVENT_TEST("a clock that waits stands still until it is advanced, from wherever"
        }},
       {"another thread",
        [](event_loop& loop, manual_clock& time) {
-         loop.post([&time] { std::thread([&time] { time.advance(10s); }).detach(); });
+         loop.post([&time] { other_thread = std::thread([&time] { time.advance(10s); }); });
        }},
       {"another thread, to a time",
        [](event_loop& loop, manual_clock& time) {
-         loop.post([&time, end = time.now() + 10s] { std::thread([&time, end] { time.advance_to(end); }).detach(); });
+         loop.post(
+             [&time, end = time.now() + 10s] { other_thread = std::thread([&time, end] { time.advance_to(end); }); });
        }},
       {"in pieces",
        [](event_loop& loop, manual_clock& time) {
@@ -127,7 +130,7 @@ EVENT_TEST("a clock that waits stands still until it is advanced, from wherever"
   for (const place& where : places) {
     DYNAMIC_SECTION(where.name) {
       manual_clock time(when_idle::wait);
-      event_loop loop(TestType::options({.clock = &time}));
+      event_loop loop(tested_reactor::options({.clock = &time}));
       const real_time_limit limit(loop);
       const time_point start = time.now();
       int fired = 0;
@@ -139,6 +142,7 @@ EVENT_TEST("a clock that waits stands still until it is advanced, from wherever"
       loop.after(10s, [&late] { late.cancel(); });
       where.advance(loop, time);
       loop.run();
+      if (other_thread.joinable()) other_thread.join();
       CHECK(fired == 1);
       CHECK(sleeping.done());
       CHECK(time.now() == start + 10s);
@@ -146,14 +150,61 @@ EVENT_TEST("a clock that waits stands still until it is advanced, from wherever"
   }
 }
 
+namespace {
+
+// Advances a clock all the time, on a thread of its own.
+class restless {
+ public:
+  explicit restless(manual_clock& time)
+      : thread_([this, &time] {
+          while (!over_) time.advance(1ns);
+        }) {}
+  ~restless() {
+    over_ = true;
+    thread_.join();
+  }
+
+ private:
+  std::atomic<bool> over_{false};
+  std::thread thread_;
+};
+
+}  // namespace
+
+EVENT_TEST("a loop may end while another thread advances its clock") {
+  for (int round = 0; round < 10; ++round) {
+    manual_clock time(when_idle::wait);
+    std::vector<std::unique_ptr<event_loop>> loops;
+    for (int i = 0; i < 20; ++i)
+      loops.push_back(std::make_unique<event_loop>(tested_reactor::options({.clock = &time})));
+    const restless advancing(time);
+    for (auto& each : loops) {
+      each->after(1ns, [] {});
+      each->run();
+      each = nullptr;
+    }
+  }
+}
+
+EVENT_TEST("a loop may be made while another thread advances its clock") {
+  if (EVENTER_TSAN) EVENTER_SKIP("ThreadSanitizer starts no threads in a forked child");
+  const auto result = run_in_child([] {  // which it may end
+    manual_clock time(when_idle::wait);
+    const restless advancing(time);
+    for (int i = 0; i < 300; ++i) const event_loop loop(tested_reactor::options({.clock = &time}));
+    std::puts("made");
+  });
+  CHECK(result.output == "made\n");
+}
+
 EVENT_TEST("an advance wakes every loop of the clock, and none that is gone") {
   manual_clock time(when_idle::wait);
   const time_point start = time.now();
-  { event_loop gone(TestType::options({.clock = &time})); }
+  { event_loop gone(tested_reactor::options({.clock = &time})); }
   std::atomic<int> fired{0};
   std::vector<std::unique_ptr<event_loop>> loops;
   for (int i = 0; i < 3; ++i) {
-    loops.push_back(std::make_unique<event_loop>(TestType::options({.clock = &time})));
+    loops.push_back(std::make_unique<event_loop>(tested_reactor::options({.clock = &time})));
     loops.back()->at(start + 1h, [&fired] { ++fired; });
   }
   std::vector<std::thread> threads;
@@ -166,7 +217,7 @@ EVENT_TEST("an advance wakes every loop of the clock, and none that is gone") {
 
 EVENT_TEST("time does not jump while there is something to do") {
   manual_clock time;
-  event_loop loop(TestType::options({.clock = &time}));
+  event_loop loop(tested_reactor::options({.clock = &time}));
   const time_point start = time.now();
   const auto check_still = [&] { CHECK(time.now() == start); };
   loop.after(1s, [] {});
@@ -229,7 +280,7 @@ EVENT_TEST("time does not jump while there is something to do") {
 
 EVENT_TEST("time does not jump while a coroutine waits for another thread") {
   manual_clock time;
-  event_loop loop(TestType::options({.clock = &time})), other;
+  event_loop loop(tested_reactor::options({.clock = &time})), other;
   const real_time_limit limit(loop);
   auto elsewhere = other.spawn([] {
     eventer::sleep_for(20ms);
@@ -251,7 +302,7 @@ EVENT_TEST("time does not jump while a coroutine waits for another thread") {
 
 EVENT_TEST("a handle of a spawn from outside does not stop the time of the loop that it was spawned on") {
   manual_clock time;
-  event_loop loop(TestType::options({.clock = &time}));
+  event_loop loop(tested_reactor::options({.clock = &time}));
   const real_time_limit limit(loop);
   const time_point start = time.now();
   auto sleeping = loop.spawn([] {
@@ -308,7 +359,7 @@ others_task waits_for(duration time) { co_await eventer::after(time); }
 
 EVENT_TEST("awaiting another library's coroutine that waits for a timer of this loop ends when the timer fires") {
   manual_clock time;
-  event_loop loop(TestType::options({.clock = &time}));
+  event_loop loop(tested_reactor::options({.clock = &time}));
   const real_time_limit limit(loop);
   const time_point start = time.now();
   auto waiting = loop.spawn([] { eventer::await(waits_for(10s)); });
@@ -320,7 +371,7 @@ EVENT_TEST("awaiting another library's coroutine that waits for a timer of this 
 EVENT_TEST("of two loops of one clock, one that waits for the other hears of its own limit in time") {
   for (int round = 0; round < 20; ++round) {
     manual_clock time;
-    event_loop first(TestType::options({.clock = &time})), second(TestType::options({.clock = &time}));
+    event_loop first(tested_reactor::options({.clock = &time})), second(tested_reactor::options({.clock = &time}));
     const real_time_limit one(first), two(second);
     const time_point start = time.now();
     std::atomic<bool> waits{false}, may_end{false};
@@ -374,14 +425,14 @@ EVENT_TEST("real sockets and virtual time: what is there is read before time mov
         pair.client.close();
         server.join();
       },
-      TestType::options({.clock = &time}));
+      tested_reactor::options({.clock = &time}));
   CHECK(time.now() - start == 500s);
 }
 
 EVENT_TEST(
     "a loop of virtual time that runs inside another one goes on, and does not keep its parent busy for nothing") {
   manual_clock time;
-  event_loop loop(TestType::options({.clock = &time}));
+  event_loop loop(tested_reactor::options({.clock = &time}));
   const time_point start = time.now();
   bool slept = false;
   (void)loop.spawn([&slept] {
@@ -433,8 +484,8 @@ std::string order_of(eventer::loop_options options) {
 EVENT_TEST("the same seed gives the same order, and others give others") {
   std::set<std::string> orders;
   for (std::uint64_t seed = 0; seed < 50; ++seed) {
-    const std::string order = order_of(TestType::options({.seed = seed}));
-    CHECK(order == order_of(TestType::options({.seed = seed})));
+    const std::string order = order_of(tested_reactor::options({.seed = seed}));
+    CHECK(order == order_of(tested_reactor::options({.seed = seed})));
     CHECK(order.size() == 8 * (4 + 1 + 3));
     std::string sorted = order;
     std::sort(sorted.begin(), sorted.end());

@@ -46,7 +46,7 @@ const always_ready files[] = {
 }  // namespace
 
 EVENT_TEST("bytes that are left are reported again, as often as it takes") {
-  event_loop loop(TestType::options());
+  event_loop loop(tested_reactor::options());
   const plain_pair pair = plain_socket_pair();
   give(pair.peer, "abc");
   std::string got;
@@ -61,7 +61,7 @@ EVENT_TEST("bytes that are left are reported again, as often as it takes") {
 }
 
 EVENT_TEST("a callback that leaves everything unread is called in every turn, and never otherwise") {
-  event_loop loop(TestType::options());
+  event_loop loop(tested_reactor::options());
   const plain_pair pair = plain_socket_pair();
   int calls = 0;
   event watch = loop.watch(pair.ours.get(), io_mask::read, [&](io_mask) {
@@ -81,7 +81,7 @@ EVENT_TEST("a callback that leaves everything unread is called in every turn, an
 }
 
 EVENT_TEST("the mask that a callback answers is what it is called for next, and none ends it") {
-  event_loop loop(TestType::options());
+  event_loop loop(tested_reactor::options());
   const plain_pair pair = plain_socket_pair();
   give(pair.peer, "x");
   const io_mask answers[] = {io_mask::write, io_mask::read | io_mask::write, io_mask::write, io_mask::read,
@@ -131,7 +131,7 @@ EVENT_TEST("hang-ups and errors are told to whoever is interested in anything") 
   for (const end& each : ends) {
     for (const bool before : {false, true}) {
       DYNAMIC_SECTION(each.name << (before ? ", before it is watched" : "")) {
-        event_loop loop(TestType::options());
+        event_loop loop(tested_reactor::options());
         plain_pair pair = each.make();
         if (before) each.happen(pair);
         io_mask told = io_mask::none;
@@ -153,7 +153,7 @@ EVENT_TEST("hang-ups and errors are told to whoever is interested in anything") 
 }
 
 EVENT_TEST("a writer is not called because its peer has half-closed") {
-  event_loop loop(TestType::options());
+  event_loop loop(tested_reactor::options());
   const plain_pair pair = plain_socket_pair();
   fill_up(pair.ours);
   int calls = 0;
@@ -171,7 +171,7 @@ EVENT_TEST("a writer is not called because its peer has half-closed") {
 }
 
 EVENT_TEST("the interest can be changed from outside, to none and back") {
-  event_loop loop(TestType::options());
+  event_loop loop(tested_reactor::options());
   const plain_pair pair = plain_socket_pair();
   give(pair.peer, "x");
   std::vector<io_mask> calls;
@@ -202,7 +202,7 @@ EVENT_TEST("the interest can be changed from outside, to none and back") {
 
 EVENT_TEST("an interest that a sibling of the same batch takes away is not called for any more") {
   for (const int taker : {0, 1}) {
-    event_loop loop(TestType::options());
+    event_loop loop(tested_reactor::options());
     plain_pair pairs[] = {plain_socket_pair(), plain_socket_pair()};
     event watches[2];
     int calls[] = {0, 0};
@@ -221,7 +221,7 @@ EVENT_TEST("an interest that a sibling of the same batch takes away is not calle
 }
 
 EVENT_TEST("a watch for nothing is not called, also when coroutines on its descriptor are woken by a hang-up") {
-  event_loop loop(TestType::options());
+  event_loop loop(tested_reactor::options());
   plain_pair pair = plain_socket_pair();
   int calls = 0;
   event watch = loop.watch(pair.ours.get(), io_mask::none, [&](io_mask) {
@@ -240,7 +240,7 @@ EVENT_TEST("a watch for nothing is not called, also when coroutines on its descr
 }
 
 EVENT_TEST("a descriptor has one watch: a second one is busy, until the first has ended") {
-  event_loop loop(TestType::options());
+  event_loop loop(tested_reactor::options());
   const plain_pair pair = plain_socket_pair();
   const auto file = temporary_file();
   const auto ignore = [](io_mask ready) { return ready; };
@@ -270,7 +270,7 @@ EVENT_TEST("a descriptor has one watch: a second one is busy, until the first ha
 }
 
 EVENT_TEST("watching a number that is no descriptor throws that") {
-  event_loop loop(TestType::options());
+  event_loop loop(tested_reactor::options());
   const int closed = plain_socket_pair().ours.get();
   for (const int fd : {-1, INT_MIN, closed, 987'654, INT_MAX}) {
     CAPTURE(fd);
@@ -285,8 +285,8 @@ EVENT_TEST("watching a number that is no descriptor throws that") {
 }
 
 EVENT_TEST("a watch that the kernel refuses throws its answer and leaves nothing behind") {
-  if (TestType::is_kqueue) return;
-  event_loop loop(TestType::options());
+  if (tested_reactor::is_kqueue()) return;
+  event_loop loop(tested_reactor::options());
   const plain_pair pair = plain_socket_pair();
   const auto token = std::make_shared<int>(0);
   {
@@ -347,7 +347,7 @@ EVENT_TEST("a watch and coroutines that wait for the same descriptor are all tol
         CHECK(reader.join());
         CHECK(all->calls == before);
       },
-      TestType::options());
+      tested_reactor::options());
 }
 
 EVENT_TEST("a descriptor is watched or a stream's, and whoever comes second is told that it is busy") {
@@ -414,13 +414,13 @@ EVENT_TEST("a descriptor is watched or a stream's, and whoever comes second is t
         CHECK(all->calls >= 1);
         again.cancel();
       },
-      TestType::options());
+      tested_reactor::options());
 }
 
 EVENT_TEST("an exception of a watch loses no event of the streams in its batch") {
   // The callback that throws is first, in the middle and last.
   for (std::size_t thrower = 0; thrower < 5; ++thrower) {
-    event_loop loop(TestType::options());
+    event_loop loop(tested_reactor::options());
     const plain_pair loud = plain_socket_pair();
     std::vector<plain_pair> quiet;
     std::vector<eventer::join_handle<std::string>> readers;
@@ -450,7 +450,7 @@ EVENT_TEST("an exception of a watch loses no event of the streams in its batch")
 }
 
 EVENT_TEST("a descriptor moves from a callback into a stream of a coroutine, and back by release") {
-  event_loop loop(TestType::options());
+  event_loop loop(tested_reactor::options());
   struct state {
     event_loop& loop;
     plain_pair pair = plain_socket_pair();
@@ -490,7 +490,7 @@ EVENT_TEST("a descriptor moves from a callback into a stream of a coroutine, and
 EVENT_TEST("a file that is always ready is called once a turn, and starves nobody") {
   for (const always_ready& each : files) {
     DYNAMIC_SECTION(each.name) {
-      event_loop loop(TestType::options());
+      event_loop loop(tested_reactor::options());
       const auto file = each.open();
       std::uint64_t calls = 0;
       const auto first = loop.stats().turns;
@@ -526,7 +526,7 @@ EVENT_TEST("a file that is always ready is called once a turn, and starves nobod
 EVENT_TEST("the watch of a file keeps the contract of the others") {
   for (const always_ready& each : files) {
     DYNAMIC_SECTION(each.name) {
-      event_loop loop(TestType::options());
+      event_loop loop(tested_reactor::options());
       const auto file = each.open();
       io_mask answer = io_mask::read, told = io_mask::none;
       int calls = 0;
@@ -573,7 +573,7 @@ EVENT_TEST("the watch of a file keeps the contract of the others") {
 
 EVENT_TEST("a loop ends with the watch of a file in every state") {
   for (const int state : {0, 1, 2, 3}) {
-    event_loop loop(TestType::options());
+    event_loop loop(tested_reactor::options());
     const auto file = temporary_file();
     event watch = loop.watch(file.get(), io_mask::read, [state](io_mask ready) {
       if (state == 3) throw std::runtime_error("from a file's watch");
@@ -596,7 +596,7 @@ EVENT_TEST(
     "a callback that closes its descriptor and wants to go on: a line in the log, the end of its event, no spinning") {
   for (const bool other_descriptor_too : {false, true}) {
     const captured_log log;
-    event_loop loop(TestType::options());
+    event_loop loop(tested_reactor::options());
     plain_pair pair = plain_socket_pair(), other = plain_socket_pair();
     event watch = loop.watch(pair.ours.get(), io_mask::read, [&](io_mask ready) {
       pair.ours.reset();
@@ -620,7 +620,7 @@ EVENT_TEST(
 EVENT_TEST("an interest in a descriptor that was closed meanwhile: a line in the log, and the end of the event") {
   for (const io_mask before : {io_mask::none, io_mask::read}) {
     const captured_log log;
-    event_loop loop(TestType::options());
+    event_loop loop(tested_reactor::options());
     plain_pair pair = plain_socket_pair();
     event watch = loop.watch(pair.ours.get(), before, [](io_mask ready) { return ready; });
     turns(loop);
@@ -633,7 +633,7 @@ EVENT_TEST("an interest in a descriptor that was closed meanwhile: a line in the
 }
 
 EVENT_TEST("a number that is used again gets a watch of its own, and none of its predecessor's events") {
-  event_loop loop(TestType::options());
+  event_loop loop(tested_reactor::options());
   for (int round = 0; round < 5; ++round) {
     plain_pair old = plain_socket_pair();
     event first = loop.watch(old.ours.get(), io_mask::read, [](io_mask) {
@@ -665,7 +665,7 @@ EVENT_TEST("a number that is used again gets a watch of its own, and none of its
 EVENT_TEST(
     "a number that a callback closes and opens anew is not called for the old file, which was in the same batch") {
   for (const int first : {0, 1}) {
-    event_loop loop(TestType::options());
+    event_loop loop(tested_reactor::options());
     plain_pair pairs[] = {plain_socket_pair(), plain_socket_pair()};
     event watches[2], renewed;
     plain_pair fresh;
@@ -698,7 +698,7 @@ EVENT_TEST(
 }
 
 EVENT_TEST("what is left of a watch whose file lives on in a duplicate is not told to the next owner of its number") {
-  event_loop loop(TestType::options());
+  event_loop loop(tested_reactor::options());
   plain_pair old = plain_socket_pair();
   const eventer::unique_fd duplicate(::fcntl(old.ours.get(), F_DUPFD_CLOEXEC, 100));
   event first = loop.watch(old.ours.get(), io_mask::read, [](io_mask) { return io_mask::none; });
@@ -722,7 +722,7 @@ EVENT_TEST("what is left of a watch whose file lives on in a duplicate is not to
 }
 
 EVENT_TEST("watches survive when the kernel's set is made anew") {
-  event_loop loop(TestType::options());
+  event_loop loop(tested_reactor::options());
   const plain_pair pair = plain_socket_pair();
   const auto file = temporary_file();
   int calls = 0, file_calls = 0;

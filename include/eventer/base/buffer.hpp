@@ -20,9 +20,13 @@ namespace detail {
 template <class C>
 using element_of = std::remove_reference_t<decltype(*std::data(std::declval<C&>()))>;
 
+// Several buffers are no bytes.
+template <class T>
+concept is_buffer = std::same_as<std::remove_cv_t<T>, buffer> || std::same_as<std::remove_cv_t<T>, const_buffer>;
+
 template <class C>
-concept byte_range = std::is_trivially_copyable_v<element_of<C>> &&
-    std::convertible_to<decltype(std::size(std::declval<C&>())), std::size_t>;
+concept byte_range = !is_buffer<element_of<C>> && std::is_trivially_copyable_v<element_of<C>> &&
+                     std::convertible_to<decltype(std::size(std::declval<C&>())), std::size_t>;
 
 template <class C>
 concept source_of_buffer =

@@ -48,10 +48,10 @@ class post_queue {
     return asleep_.load(std::memory_order_seq_cst) && asleep_.exchange(false, std::memory_order_seq_cst);
   }
 
-  // The consumer is about to block. False if it must not: something has been posted.
+  // The consumer is about to block. False if it must not: something has been posted, or is left from before.
   bool announce_sleep() noexcept {
     asleep_.store(true, std::memory_order_seq_cst);
-    if (head_.load(std::memory_order_seq_cst) == nullptr) return true;
+    if (taken_ == nullptr && head_.load(std::memory_order_seq_cst) == nullptr) return true;
     announce_awake();
     return false;
   }

@@ -64,8 +64,6 @@ class EVENTER_API scheduler {
         stacks_(saves_, options_.shared_stacks, options_.shared_stack_bytes) {
     if (const char* const refusal = context::shadow_stack_refusal(); refusal != nullptr)
       throw_error(std::make_error_code(std::errc::not_supported), refusal);
-    if (options_.clock != nullptr)
-      options_.clock->attach({this, [](void* loop) { static_cast<scheduler*>(loop)->wake_loop(); }});
   }
   scheduler(const scheduler&) = delete;
   scheduler& operator=(const scheduler&) = delete;
@@ -165,6 +163,7 @@ class EVENTER_API scheduler {
     if (node.wake != wake_reason::parked) return;
     if (node.has(node_flag::timed)) disarm(node);
     make_ready(node, reason);
+    if (EVENTER_UNLIKELY(wakes_when_touched_)) touched();
   }
   // Ends a wait from outside: whatever it waited on forgets it.
   void end_wait(wait_node& node, wake_reason reason) {
@@ -178,6 +177,7 @@ class EVENTER_API scheduler {
     if (deadline == no_deadline) return;
     timers_.arm(node.timer, deadline);
     node.set(node_flag::timed);
+    if (EVENTER_UNLIKELY(wakes_when_touched_)) touched();
   }
 
   // Suspends the running coroutine until it is woken. Before, the caller has stored where the wake-up will come from.
@@ -269,6 +269,7 @@ class EVENTER_API scheduler {
         : outer_(current_), caller_exceptions_(context::thread_exception_state()) {
       current_ = &self;
       self.thread_.store(&current_, std::memory_order_relaxed);
+      self.wakes_when_touched_ = false;
       self.exceptions_ = context::thread_exception_state();
       self.errno_ = &errno;
     }
@@ -357,9 +358,10 @@ class EVENTER_API scheduler {
     on_step_ = observer;
     observed_ = observer != nullptr || log_enabled(log_level::debug);
   }
+  // The loop sleeps inside another one, whose code may end a wait or arm a timer: then wake_loop() is called, once.
+  void wake_when_touched() noexcept { wakes_when_touched_ = true; }
 
   ~scheduler() {
-    if (options_.clock != nullptr) options_.clock->detach(this);
     store_->blocks.for_each([this](control_block& block) {
       if (block.has(coroutine_flag::has_handle)) ++store_->orphans;
     });
@@ -578,6 +580,10 @@ class EVENTER_API scheduler {
 #endif
   }
 
+  EVENTER_NOINLINE void touched() noexcept {
+    wakes_when_touched_ = false;
+    wake_loop();
+  }
   void disarm(wait_node& node) noexcept {
     timers_.cancel(node.timer);
     node.clear(node_flag::timed);
@@ -675,6 +681,7 @@ class EVENTER_API scheduler {
   int* errno_ = nullptr;                            // likewise
   std::uint64_t resumes_ = 0;                       // counted once a batch
   bool observed_ = log_enabled(log_level::debug);
+  bool wakes_when_touched_ = false;
   void (*on_step_)(scheduler&, const char* what) = nullptr;
   ring_buffer<wait_node*> ready_;
   control_block_store* store_;

@@ -48,12 +48,14 @@ class EVENTER_API event_loop final : public scheduler {
     if (options.fault_reports) faults_.emplace();
     if (watched_)
       set_step_observer([](scheduler& self, const char* what) { static_cast<event_loop&>(self).progress_.step(what); });
+    if (options.clock != nullptr)
+      options.clock->attach({this, [](void* loop) { static_cast<event_loop*>(loop)->wake_loop(); }});
   }
   // Cancels every coroutine and runs it to its end: destructors run, then waiting handles answer operation_canceled.
   // Requires: not called from a coroutine or a callback of this loop.
   ~event_loop() {
     // Another thread may be advancing the clock, and would wake what is half destroyed.
-    if (options_.clock != nullptr) options_.clock->detach(static_cast<scheduler*>(this));
+    if (options_.clock != nullptr) options_.clock->detach(this);
     unwind_all();
     const entered here(*this);
     while (events_.first != nullptr) events_.first->stop();
@@ -80,10 +82,7 @@ class EVENTER_API event_loop final : public scheduler {
   std::size_t poll() {
     refuse_inside();
     const std::uint64_t before = resumes();
-    struct publish_at_end {
-      event_loop& loop;
-      ~publish_at_end() { loop.publish(); }
-    } at_end{*this};
+    const published_after at_end(*this);
     const entered here(*this);
     turn([] { return false; });
     return static_cast<std::size_t>(resumes() - before);
@@ -92,7 +91,8 @@ class EVENTER_API event_loop final : public scheduler {
   // --- to run it inside another loop ---
 
   // A descriptor that is readable, under level- and edge-triggered parents, whenever poll() has something to do: call
-  // poll() then. It is the loop's own: only wait for it. after_fork_child() changes it.
+  // poll() then. It is the loop's own: only wait for it. after_fork_child() changes it. Throws std::system_error where
+  // the process has no descriptors left.
   int native_handle() {
     embedded_ = true;
     if (scheduler::current() != this) publish();
@@ -307,7 +307,6 @@ class EVENTER_API event_loop final : public scheduler {
     event handle(state);
     if (is_on_this_thread()) {
       if (const std::error_code error = state.start()) throw_error(error, "event_loop::watch");
-      if (scheduler::current() != this) publish();
       return handle;
     }
     state.hold();
@@ -332,6 +331,7 @@ class EVENTER_API event_loop final : public scheduler {
   template <class Condition>
   void run_while(const Condition& wanted) {
     refuse_inside();
+    const published_after at_end(*this);
     const entered here(*this);
     const fault_reports::on_this_thread watch(faults_ ? &*faults_ : nullptr);
     std::optional<stall_detector::watch> stalls;
@@ -364,8 +364,7 @@ class EVENTER_API event_loop final : public scheduler {
   // Virtual time goes on if the look at the kernel has found nothing to do.
   EVENTER_NOINLINE void jump() {
     const time_point to = std::exchange(jump_to_, no_deadline);
-    if (reported_.empty() && ready_count() == 0 && posts().empty())
-      options_.clock->advance_to(to, static_cast<scheduler*>(this));
+    if (reported_.empty() && ready_count() == 0 && posts().empty()) options_.clock->advance_to(to, this);
   }
   EVENTER_NOINLINE time_point next_wait_of_manual_clock() {
     if (timers().earliest() <= now()) return time_point::min();
@@ -378,6 +377,7 @@ class EVENTER_API event_loop final : public scheduler {
   void publish() noexcept {
     if (EVENTER_LIKELY(!embedded_) || process_.forked()) return;
     if (ready_count() > 0 || !reported_.empty() || !posts().announce_sleep()) return reactor_->wake();
+    wake_when_touched();
 #if EVENTER_EXCEPTIONS
     try {
       announce_timer();
@@ -389,6 +389,13 @@ class EVENTER_API event_loop final : public scheduler {
     announce_timer();
 #endif
   }
+  struct published_after {
+    explicit published_after(event_loop& which) noexcept : loop(which) {}
+    published_after(const published_after&) = delete;
+    published_after& operator=(const published_after&) = delete;
+    ~published_after() { loop.publish(); }
+    event_loop& loop;
+  };
   void announce_timer() {
     if (options_.clock == nullptr || timer_count() == 0)
       reactor_->announce(timer_count() > 0 ? timers().earliest() : no_deadline);

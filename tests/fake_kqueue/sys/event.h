@@ -10,9 +10,9 @@
 //
 // What it does not model: dup2() and other ways to close; fork() (a kqueue is not inherited); one's own shutdown();
 // fflags with EV_EOF is ECONNRESET whatever the error, since reading SO_ERROR here would take it away; `data` of a
-// writer or a listener is 1; low-water marks; timers other than relative ones in nanoseconds; idents above 2^32 for
-// user events and timers; all other filters; more than some 250 watched duplicates of one file, which nested epoll sets
-// refuse (EINVAL).
+// writer or a listener is 1; low-water marks, but for a socket's writer, where any is taken for one that is never
+// reached; timers other than relative ones in nanoseconds; idents above 2^32 for user events and timers; all other
+// filters; more than some 250 watched duplicates of one file, which nested epoll sets refuse (EINVAL).
 #pragma once
 #pragma GCC system_header  // as a system's own: a struct and a function of one name are -Wshadow's business
 
@@ -53,6 +53,7 @@
 #define EV_ERROR 0x4000
 #define EV_EOF 0x8000
 
+#define NOTE_LOWAT 0x0001
 #define NOTE_FILE_POLL 0x0002
 #define NOTE_OOB 0x0002
 #define NOTE_NSECONDS 0x0008
@@ -165,6 +166,7 @@ inline int attach_descriptor(queue& where, knote& note) {
   }
   // A one-shot is taken out when it is delivered. Urgent data is an edge in any case: epoll adds hang-ups to it.
   std::uint32_t events = filter == EVFILT_READ ? EPOLLIN | EPOLLRDHUP : filter == EVFILT_WRITE ? EPOLLOUT : EPOLLPRI;
+  if (filter == EVFILT_WRITE && (note.made.fflags & NOTE_LOWAT) != 0 && is_socket(fd)) events = 0;
   if ((note.made.flags & EV_CLEAR) != 0 || filter == EVFILT_EXCEPT) events |= EPOLLET;
   const int error = watch(set.get(), note.stand_in ? note.stand_in.get() : fd, events, pack(note.made.ident, filter));
   if (error != EPERM) return error;

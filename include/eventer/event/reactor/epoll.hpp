@@ -2,7 +2,8 @@
 // Sub-millisecond deadlines use epoll_pwait2 where the kernel has it.
 //
 // What must not be broken: wakeup_ stays the same descriptor while other threads may write to it; only a forked child,
-// which has no other threads, gets another one.
+// which has no other threads, gets another one. A parent loop waits for outer_, which holds epoll_, so that a rebuild
+// can replace that; nobody ever takes an event from outer_.
 #pragma once
 
 #include <algorithm>
@@ -71,6 +72,8 @@ class epoll_reactor final : public reactor {
       if (errno == EINTR) return {};
       throw_error(error_from_errno(errno), "epoll_wait");
     }
+    // What is left is nothing new, which an edge-triggered parent would not hear of.
+    if (EVENTER_UNLIKELY(count == static_cast<int>(batch)) && outer_) wake();
     std::size_t reported = 0;
     for (int i = 0; i < count; ++i) {
       const epoll_event& event = events_[static_cast<std::size_t>(i)];
@@ -102,8 +105,11 @@ class epoll_reactor final : public reactor {
     if (timer_ && !first_here)
       if (const std::error_code error = control(fresh, EPOLL_CTL_ADD, timer_.get(), EPOLLIN | EPOLLET, timer_token))
         return error;
+    if (outer_ && !first_here)
+      if (const std::error_code error = control(outer_, EPOLL_CTL_ADD, fresh.get(), EPOLLIN, 0)) return error;
     epoll_ = std::move(fresh);
     if (first_here) {
+      outer_.reset();
       wakeup_ = std::move(wakeup);
       timer_.reset();
       announced_ = no_deadline;
@@ -112,7 +118,16 @@ class epoll_reactor final : public reactor {
     return {};
   }
 
-  int native_handle() const noexcept override { return epoll_.get(); }
+  int native_handle() override {
+    if (!outer_) {
+      unique_fd fresh(system::epoll_create1(EPOLL_CLOEXEC));
+      const std::error_code error =
+          fresh ? control(fresh, EPOLL_CTL_ADD, epoll_.get(), EPOLLIN, 0) : error_from_errno(errno);
+      if (error) throw_error(error, "epoll_create1 for a loop inside another one");
+      outer_ = std::move(fresh);
+    }
+    return outer_.get();
+  }
 
   void announce(time_point deadline) override {
     if (EVENTER_LIKELY(deadline == announced_)) return;
@@ -192,7 +207,7 @@ class epoll_reactor final : public reactor {
     system::read(wakeup_.get(), &count, sizeof count);
   }
 
-  unique_fd epoll_, wakeup_, timer_;
+  unique_fd epoll_, wakeup_, timer_, outer_;
   time_point announced_ = no_deadline;  // what timer_ is set to, until wait() has seen it
   pid_t owner_ = 0;
   bool has_pwait2_ = true;

@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <array>
+#include <climits>
 #include <mutex>
 #include <vector>
 
@@ -53,6 +54,8 @@ class kqueue_reactor final : public reactor {
     if (count < 0 && errno != EINTR) throw_error(error_from_errno(errno), "kevent");
     reported_count_ = 0;
     for (int i = 0; i < count; ++i) take(events_[static_cast<std::size_t>(i)]);
+    // What is left is nothing new, which an edge-triggered parent would not hear of.
+    if (EVENTER_UNLIKELY(count == room) && has_parent_) wake();
     if (EVENTER_UNLIKELY(owed > 0)) pay(owed);
     return {reported_.data(), reported_count_};
   }
@@ -83,7 +86,10 @@ class kqueue_reactor final : public reactor {
     return {};
   }
 
-  int native_handle() const noexcept override { return kqueue_.get(); }
+  int native_handle() override {
+    has_parent_ = true;
+    return kqueue_.get();
+  }
 
   void announce(time_point deadline) override {
     if (EVENTER_LIKELY(deadline == announced_)) return;
@@ -127,11 +133,14 @@ class kqueue_reactor final : public reactor {
     changes answers{};
     const std::size_t taken_back = take_back(answers, fd);
     std::size_t count = taken_back;
-    const auto want = [&](int filter, unsigned fflags) {
-      answers[count++] = detail::make_change(static_cast<std::uintptr_t>(fd), filter, EV_ADD | how, fflags, 0, token);
+    const auto want = [&](int filter, unsigned fflags, std::int64_t data = 0) {
+      answers[count++] =
+          detail::make_change(static_cast<std::uintptr_t>(fd), filter, EV_ADD | how, fflags, data, token);
     };
     if (any(wanted & io_mask::read)) want(EVFILT_READ, also_at_end);
     if (any(wanted & io_mask::write)) want(EVFILT_WRITE, 0);
+    // Errors alone: a writer that never has room enough. A pipe of FreeBSD does not look at the mark.
+    if (wanted == io_mask::error) want(EVFILT_WRITE, NOTE_LOWAT, INT_MAX);
 #if defined(EVFILT_EXCEPT)
     if (any(wanted & io_mask::read)) want(EVFILT_EXCEPT, NOTE_OOB);
 #endif
@@ -243,6 +252,7 @@ class kqueue_reactor final : public reactor {
   detail::kernel_queue kqueue_;
   std::mutex lock_;
   time_point announced_ = no_deadline;  // what the timer is set to, until wait() has seen it
+  bool has_parent_ = false;
   std::vector<debt> owed_;
   std::size_t reported_count_ = 0;
   std::array<detail::knote_change, batch> events_{};

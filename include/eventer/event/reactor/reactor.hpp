@@ -66,8 +66,9 @@ class reactor {
   // Forgets every registration; the caller registers again what is still wanted. After an error all is as it was. In a
   // forked child it is the first call: what the two processes share is replaced, and an announced deadline is gone.
   virtual std::error_code rebuild() = 0;
-  // Readable when wait() has something to report, under level- and edge-triggered parents. rebuild() changes it.
-  virtual int native_handle() const noexcept = 0;
+  // Readable when wait() has something to report, under level- and edge-triggered parents. It stays the same until
+  // rebuild() in a forked child. Throws std::system_error where the process has no descriptors left.
+  virtual int native_handle() = 0;
   // Makes native_handle() readable at that time (no_deadline: never), in the place of what was announced before, for a
   // parent that waits with it instead of calling wait(). wait() takes that readiness away and reports nothing for it;
   // whatever is due then must be announced anew. Cheap when nothing changes. Throws std::system_error where no timer
