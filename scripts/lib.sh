@@ -30,7 +30,8 @@ install_optional() { install_packages "$@" || say "going on without: $*"; }
 
 build_packages=(g++ meson ninja-build pkg-config ccache libcli11-dev)
 test_packages=(catch2 netcat-openbsd)
-optional_packages=(clang libclang-rt-14-dev cmake libboost-context-dev gnuplot-nox libpq-dev libhiredis-dev redis-server postgresql libglib2.0-dev libuv1-dev libboost-dev)
+optional_packages=(clang libclang-rt-14-dev cmake libboost-context-dev gnuplot-nox libpq-dev libhiredis-dev redis-server postgresql libglib2.0-dev
+                   libuv1-dev libboost-dev)
 
 # configure FOLDER [meson options]: makes or keeps a build folder. ccache is used by Meson where it is installed.
 configure() {
@@ -85,7 +86,7 @@ PY
     [ "$one_failed" -eq 0 ] && failed=$((failed + 1))
     say "FAIL $name: $one_passed passed, $one_failed failed, exit status $status"
     tail -n 20 "$report.out"
-    "$@" -r compact 2>&1 </dev/null | tail -n 40 || true
+    timeout -k 5 120 "$@" -r compact 2>&1 </dev/null | tail -n 40 || true
   else
     say "ok   $name: $one_passed passed, $one_skipped skipped"
   fi

@@ -251,7 +251,7 @@ TEST_CASE("everything posted is destroyed once, run or not") {
   CHECK(token.use_count() == 1);
 }
 
-TEST_CASE("a loop that can't have its descriptors throws what is missing") {
+TEST_CASE("a loop that can't have its descriptors throws what is missing", "[epoll]") {
   using call = faults::call;
   for (const auto& [which, words] :
        {std::pair{call::epoll_create1, "epoll_create1"}, std::pair{call::eventfd, "eventfd"}}) {
@@ -271,7 +271,7 @@ TEST_CASE("a loop that can't have its descriptors throws what is missing") {
   CHECK_THROWS_AS(eventer::event_loop(), std::system_error);
 }
 
-TEST_CASE("a loop that failed to be made leaves no descriptor open") {
+TEST_CASE("a loop that failed to be made leaves no descriptor open", "[epoll]") {
   const auto lowest_free = [] {
     const eventer::unique_fd probe(::open("/dev/null", O_RDONLY | O_CLOEXEC));
     return probe.get();

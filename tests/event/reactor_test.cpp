@@ -1038,7 +1038,7 @@ REACTOR_TEST("whichever system call fails, there is an error or no harm, and no 
 
 #endif
 
-TEST_CASE("Linux's own reactor is epoll") {
+TEST_CASE("Linux's own reactor is epoll", "[epoll]") {
   const auto loop = eventer::make_default_reactor();
   CHECK(dynamic_cast<eventer::epoll_reactor*>(loop.get()) != nullptr);
 }

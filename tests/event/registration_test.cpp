@@ -41,7 +41,7 @@ void haunt(const haunted& ghost) {
 
 }  // namespace
 
-TEST_CASE("a late event of a closed descriptor does not reach the next owner of its number") {
+TEST_CASE("a late event of a closed descriptor does not reach the next owner of its number", "[epoll]") {
   eventer::run([] {
     const auto ghost = close_with_duplicate_elsewhere();
     auto pair = connected_pair();
@@ -61,7 +61,7 @@ TEST_CASE("a late event of a closed descriptor does not reach the next owner of 
   });
 }
 
-TEST_CASE("the kernel's set is made anew when a live duplicate keeps reporting what was closed") {
+TEST_CASE("the kernel's set is made anew when a live duplicate keeps reporting what was closed", "[epoll]") {
   for (const bool others_talk_too : {false, true}) {
     DYNAMIC_SECTION((others_talk_too ? "while others talk too" : "while nobody else talks")) {
       eventer::run([others_talk_too] {
@@ -93,7 +93,7 @@ TEST_CASE("the kernel's set is made anew when a live duplicate keeps reporting w
   }
 }
 
-TEST_CASE("a loop that can't make its set anew says so and goes on with the old one") {
+TEST_CASE("a loop that can't make its set anew says so and goes on with the old one", "[epoll]") {
   for (const call step : {call::epoll_create1, call::epoll_ctl}) {
     const captured_log log;
     eventer::run([step] {

@@ -329,7 +329,7 @@ TEST_CASE("a program that waits for SIGTERM ends in its own way") {
   CHECK(program.wait().status == 0);
 }
 
-TEST_CASE("a forked child has its own signals: with the parent's set, and as usual once that is gone") {
+TEST_CASE("a forked child has its own signals: with the parent's set, and as usual once that is gone", "[epoll]") {
   const auto result = run_in_child([] {
     auto all = std::make_unique<signal_set>(std::initializer_list<int>{SIGUSR1});
     ::raise(SIGUSR1);  // the parent's

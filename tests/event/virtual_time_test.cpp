@@ -387,7 +387,7 @@ EVENT_TEST("of two loops of one clock, one that waits for the other hears of its
     bool timed_out = false;
     auto joining = first.spawn([&] {
       set(waits);
-      timed_out = slow.join_for(5s).error() == std::errc::timed_out;
+      timed_out = slow.join_for(start + 5s).error() == std::errc::timed_out;
       set(may_end);
     });
     std::thread thread([&second, &waits] {

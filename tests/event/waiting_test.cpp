@@ -189,7 +189,7 @@ TEST_CASE("what outlives its loop answers closed at once, everywhere") {
   SECTION("or simply closed") { acceptor.close(); }
 }
 
-TEST_CASE("waiting for what the kernel refuses to watch answers its error, and leaves the stream usable") {
+TEST_CASE("waiting for what the kernel refuses to watch answers its error, and leaves the stream usable", "[epoll]") {
   eventer::run([] {
     auto pair = connected_pair();
     const auto before = eventer::event_loop::current().stats().registrations;
@@ -204,7 +204,7 @@ TEST_CASE("waiting for what the kernel refuses to watch answers its error, and l
   });
 }
 
-TEST_CASE("interruptions never surface, injected or real") {
+TEST_CASE("interruptions never surface, injected or real", "[epoll]") {
   SECTION("injected") {
     faults injected;
     for (const call each :

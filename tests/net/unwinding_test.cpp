@@ -13,8 +13,8 @@
 using namespace std::chrono_literals;
 using eventer::tcp_stream;
 
-TEST_CASE(
-    "destroying a loop with 1,000 coroutines parked in reads runs their destructors and closes their descriptors") {
+TEST_CASE("destroying a loop with 1,000 coroutines parked in reads runs their destructors and closes their descriptors",
+          "[epoll]") {
   rlimit limit{};
   ::getrlimit(RLIMIT_NOFILE, &limit);
   limit.rlim_cur = limit.rlim_max;

@@ -55,7 +55,7 @@ class EVENTER_API error_category final : public std::error_category {
       case errc::exception:
         return "the coroutine ended with an exception; join() rethrows it";
       case errc::bad_address:
-        return "not an address: write 127.0.0.1:80, [::1]:80 or unix:/path (port 0 lets the kernel choose)";
+        return "not an address for this: write 127.0.0.1:80, [::1]:80 or unix:/path (port 0 lets the kernel choose), and where names are looked up name:80";
     }
     return "unknown eventer error";
   }

@@ -25,7 +25,8 @@
 #include <cerrno>
 #include <cstddef>
 
-// kqueue is there on everything but Linux; tests bring an imitation, see tests/fake_kqueue/sys/event.h.
+// Elsewhere the other calls here would have to be ported first (config.hpp says so). Tests bring an imitation of
+// kqueue, see tests/fake_kqueue/sys/event.h.
 #if !defined(__linux__) || defined(EVENTER_TEST_KQUEUE)
 #define EVENTER_HAS_KQUEUE 1
 #include <sys/event.h>

@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 
+#include "eventer/base/process_mark.hpp"
 #include "eventer/coro/cancelled.hpp"
 #include "eventer/coro/scheduler.hpp"
 
@@ -76,7 +77,7 @@ class completion : public std::enable_shared_from_this<completion> {
   bool done_ = false;
 
  private:
-  // `node` and `posted` are read and written by the home's thread, or before the record is posted.
+  // `node` is read and written by the home's thread, or before the record is posted; `posted` under the lock.
   struct record : wait_source {
     record(std::shared_ptr<completion> what, scheduler& here, wait_node& who, bool outside_of_here) noexcept
         : of(std::move(what)), home(&here), node(&who), outside(outside_of_here) {
@@ -106,8 +107,12 @@ class completion : public std::enable_shared_from_this<completion> {
     mine->abandon = [](wait_source& source, wait_node&) noexcept {
       auto& self = static_cast<record&>(source);
       const std::shared_ptr<completion> keep = self.of;  // let go outside the lock
-      const std::lock_guard lock(keep->mutex_);
       self.node = nullptr;
+      std::unique_lock lock(keep->mutex_, std::defer_lock);
+      if (EVENTER_LIKELY(!keep->process_.forked()))
+        lock.lock();
+      else if (!lock.try_lock())
+        return;                 // in a forked child, held for ever by a thread that is not here: the record is given up
       if (self.posted) return;  // the message has it
       unlink(self);
       delete &self;
@@ -135,6 +140,7 @@ class completion : public std::enable_shared_from_this<completion> {
     return changed_.wait_until(lock, deadline, happened) ? wake_reason::ready : wake_reason::timed_out;
   }
 
+  const process_mark process_;
   std::condition_variable changed_;
   record* waiters_ = nullptr;
 };

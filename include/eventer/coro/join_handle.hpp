@@ -101,7 +101,7 @@ class join_handle {
 
   // The same, not longer than `limit`: timed_out leaves the coroutine running and the handle as it was. An exception
   // that the coroutine threw comes as try_join gives it.
-  io_result<R> join_for(duration limit) {
+  io_result<R> join_for(time_limit limit) {
     check_joinable();
     switch (wait(limit)) {
       case wake_reason::timed_out:
@@ -117,11 +117,12 @@ class join_handle {
   // operation_canceled.
   io_result<R> try_join() {
     check_joinable();
-    return join_for(duration::max());
+    return join_for({});
   }
 
-  // Asks the coroutine to end: its await in progress, or its next one, throws `cancelled`. It has not ended yet when
-  // this returns: join it. Nothing happens if it has ended already.
+  // Asks the coroutine to end: its await in progress, or its next one, throws `cancelled`; an await that has been
+  // answered already still gives its answer. The coroutine has not ended yet when this returns: join it. Nothing
+  // happens if it has ended already.
   void cancel() {
     if (block_ != nullptr) {
       if (!block_->has(coroutine_flag::ended)) scheduler::of(*block_).cancel(*block_);

@@ -12,8 +12,8 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <string>
 #include <utility>
-#include <vector>
 
 #include "eventer/event/event_loop.hpp"
 #include "eventer/net/tcp.hpp"
@@ -65,12 +65,12 @@ class memory_connection : public std::enable_shared_from_this<memory_connection>
 
  private:
   struct piece {
-    std::vector<char> bytes;
+    std::string bytes;
     bool last;
   };
   // What one end has written and the other has not read yet.
   struct direction {
-    std::deque<char> arrived;
+    std::string arrived;
     std::deque<piece> pieces;   // that arrive later
     std::size_t under_way = 0;  // their bytes
     bool ended = false;         // after them
@@ -89,8 +89,8 @@ class memory_connection : public std::enable_shared_from_this<memory_connection>
     if (blocks_first(side, io_mask::read)) return fail(EAGAIN);
     std::size_t count = std::min(size, incoming.arrived.size());
     if (count > 1 && drawn(options_.short_reads)) count = 1 + draw() % (count - 1);
-    std::copy_n(incoming.arrived.begin(), count, static_cast<char*>(into));
-    incoming.arrived.erase(incoming.arrived.begin(), incoming.arrived.begin() + static_cast<std::ptrdiff_t>(count));
+    incoming.arrived.copy(static_cast<char*>(into), count);
+    incoming.arrived.erase(0, count);
     tell(1 - side, io_mask::write);
     return static_cast<ssize_t>(count);
   }
@@ -108,8 +108,7 @@ class memory_connection : public std::enable_shared_from_this<memory_connection>
       reset();
       return fail(ECONNRESET);
     }
-    const char* const bytes = static_cast<const char*>(data);
-    deliver(side, std::vector<char>(bytes, bytes + count), false);
+    deliver(side, std::string(static_cast<const char*>(data), count), false);
     return static_cast<ssize_t>(count);
   }
   int shutdown_write(int side) {
@@ -127,7 +126,7 @@ class memory_connection : public std::enable_shared_from_this<memory_connection>
     tell(1 - side, io_mask::write | io_mask::error);  // whoever writes learns that nobody reads
   }
 
-  void deliver(int side, std::vector<char> bytes, bool last) {
+  void deliver(int side, std::string bytes, bool last) {
     // Outside a loop there is no time that could pass.
     if (options_.latency == duration::zero() || scheduler::current() == nullptr) return arrive(side, bytes, last);
     from(side).under_way += bytes.size();
@@ -141,9 +140,9 @@ class memory_connection : public std::enable_shared_from_this<memory_connection>
       self->arrive(side, next.bytes, next.last);
     });
   }
-  void arrive(int side, const std::vector<char>& bytes, bool last) {
+  void arrive(int side, const std::string& bytes, bool last) {
     direction& outgoing = from(side);
-    outgoing.arrived.insert(outgoing.arrived.end(), bytes.begin(), bytes.end());
+    outgoing.arrived += bytes;
     outgoing.end_arrived = outgoing.end_arrived || last;
     tell(1 - side, last ? io_mask::read | io_mask::special : io_mask::read);
   }
