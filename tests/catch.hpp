@@ -9,6 +9,9 @@
 
 #include <cstdio>
 
+// The tag [epoll] is for tests that know what epoll calls, or how many descriptors it takes: they are left out where
+// all loops of a suite run on another reactor (EVENTER_REACTOR).
+
 // Ends a test case that cannot run here. scripts/test counts the line as a skip, not as a pass.
 #define EVENTER_SKIP(reason)                                                                      \
   do {                                                                                            \

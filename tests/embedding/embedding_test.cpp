@@ -314,6 +314,13 @@ EMBEDDING_TEST("an exception leaves poll, and everything else still happens") {
     auto fourth = all.loop.after(2ms, [&] { order += 'c'; });
     CHECK(all.run_until([&] { return order.size() == 3; }));
   }
+  SECTION("out of a posted function, when a timer has come due as well") {
+    auto due = all.loop.after(20ms, [&] { order += 't'; });
+    all.settle();
+    all.loop.post([] { throw std::runtime_error("thrown"); });
+    std::this_thread::sleep_for(40ms);
+    CHECK(all.run_until([&] { return order == "t"; }));
+  }
   SECTION("out of watches") {
     std::vector<stream_pair> watched;
     for (int i = 0; i < 3; ++i) {

@@ -210,6 +210,24 @@ TEST_CASE("no line about coroutines that nothing here can wake while another thr
   CHECK(log.lines().empty());
 }
 
+TEST_CASE("loops run on several threads at the same time, each with its own coroutines") {
+  std::vector<std::thread> threads;
+  std::atomic<int> right{0};
+  for (int i = 0; i < 4; ++i)
+    threads.emplace_back([&right, i] {
+      for (int round = 0; round < 20; ++round)
+        right += eventer::run([i] {
+                   auto inner = eventer::spawn([i] {
+                     eventer::sleep_for(100us);
+                     return i;
+                   });
+                   return inner.join();
+                 }) == i;
+    });
+  for (auto& each : threads) each.join();
+  CHECK(right == 80);
+}
+
 TEST_CASE("no line about coroutines that nothing can wake while a descriptor or a timer can") {
   const captured_log log;
   eventer::run([] {

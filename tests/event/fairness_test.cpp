@@ -6,11 +6,11 @@
 #include <string>
 #include <thread>
 
-#include "captured_log.hpp"
-#include "catch.hpp"
-#include "child.hpp"
+#include "../captured_log.hpp"
+#include "../catch.hpp"
+#include "../child.hpp"
+#include "../foreign_coroutines.hpp"
 #include "eventer/eventer.hpp"
-#include "foreign_coroutines.hpp"
 
 using namespace std::chrono_literals;
 
@@ -64,6 +64,53 @@ TEST_CASE("a call that blocks the thread is reported too", "[fairness]") {
         CHECK(loop.stats().stalls == 1);
       },
       {.stall_threshold = 5ms});
+}
+
+TEST_CASE("a watched loop ends at once, also while another one goes on", "[fairness]") {
+  // The first has been the only one when the second begins: just when its detector is told to end.
+  for (int round = 0; round < 20; ++round) {
+    std::atomic<bool> ending{false}, over{false};
+    std::thread first([&] {
+      eventer::run([&ending] { ending = true; }, {.stall_threshold = 50ms});
+      over = true;
+    });
+    std::thread second([&] {
+      while (!ending) {
+      }
+      eventer::run(
+          [&over] {
+            for (int i = 0; i < 5000 && !over; ++i) eventer::sleep_for(1ms);
+            CHECK(over);
+          },
+          {.stall_threshold = 50ms});
+    });
+    first.join();
+    second.join();
+  }
+}
+
+TEST_CASE("a forked child of a watched loop ends, and its next loop is watched by a thread of its own",
+          "[fairness][epoll]") {
+  if (EVENTER_TSAN) EVENTER_SKIP("ThreadSanitizer does not know fibers in a forked child");
+  const auto result = run_in_child([] {
+    pid_t child = 1;
+    eventer::run(
+        [&child] {
+          child = ::fork();
+          if (child == 0) eventer::event_loop::current().after_fork_child();
+        },
+        {.stall_threshold = 50ms});
+    if (child == 0) {
+      eventer::event_loop next({.stall_threshold = 5ms});
+      (void)next.spawn([&next] { hold_until_reported(next, 1); });
+      next.run();
+      ::_exit(static_cast<int>(next.stats().stalls));
+    }
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    std::printf("stalls: %d\n", WIFEXITED(status) ? WEXITSTATUS(status) : -1);
+  });
+  CHECK(contains(result.output, "stalls: 1\n"));
 }
 
 TEST_CASE("a coroutine that always yields does not keep timers and descriptors waiting", "[fairness]") {

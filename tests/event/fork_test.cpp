@@ -135,7 +135,7 @@ void in_fork(const std::function<void()>& in_child) {
 
 }  // namespace
 
-TEST_CASE("a child that uses its parent's loop without a word is told about fork, whatever it does") {
+TEST_CASE("a child that uses its parent's loop without a word is told about fork, whatever it does", "[epoll]") {
   if (EVENTER_TSAN) EVENTER_SKIP(fibers);
   struct use {
     const char* name;
@@ -174,7 +174,7 @@ TEST_CASE("a child that uses its parent's loop without a word is told about fork
   }
 }
 
-TEST_CASE("a coroutine that forks is in both processes, and in the child run throws") {
+TEST_CASE("a coroutine that forks is in both processes, and in the child run throws", "[epoll]") {
   if (EVENTER_TSAN) EVENTER_SKIP(fibers);
   const auto result = run_in_child([] {
     busy_loop all;
@@ -198,7 +198,8 @@ TEST_CASE("a coroutine that forks is in both processes, and in the child run thr
   CHECK(result.output == std::string("fork goes on ") + busy_loop::all);
 }
 
-TEST_CASE("a child that says so goes on with timers, streams, watches, posts and spawns; so does its parent") {
+TEST_CASE("a child that says so goes on with timers, streams, watches, posts and spawns; so does its parent",
+          "[epoll]") {
   if (EVENTER_TSAN) EVENTER_SKIP(fibers);
   for (const bool in_coroutine : {false, true}) {
     for (const bool destroys : {false, true}) {
@@ -231,7 +232,7 @@ TEST_CASE("a child that says so goes on with timers, streams, watches, posts and
   }
 }
 
-TEST_CASE("whatever a child does with its copy of a loop, the parent's descriptors stay registered") {
+TEST_CASE("whatever a child does with its copy of a loop, the parent's descriptors stay registered", "[epoll]") {
   if (EVENTER_TSAN) EVENTER_SKIP(fibers);
   struct deed {
     const char* name;
@@ -285,7 +286,7 @@ TEST_CASE("whatever a child does with its copy of a loop, the parent's descripto
   }
 }
 
-TEST_CASE("what a child waits for in a coroutine, before it was told, is not announced to its parent") {
+TEST_CASE("what a child waits for in a coroutine, before it was told, is not announced to its parent", "[epoll]") {
   if (EVENTER_TSAN) EVENTER_SKIP(fibers);
   const auto result = run_in_child([] {
     busy_loop all;
@@ -313,7 +314,7 @@ TEST_CASE("what a child waits for in a coroutine, before it was told, is not ann
   CHECK(result.output == std::string("fork fork fork ") + busy_loop::all);
 }
 
-TEST_CASE("a grandchild has to say so again, and leaves the child alone") {
+TEST_CASE("a grandchild has to say so again, and leaves the child alone", "[epoll]") {
   if (EVENTER_TSAN) EVENTER_SKIP(fibers);
   const auto result = run_in_child([] {
     busy_loop all;
@@ -333,7 +334,7 @@ TEST_CASE("a grandchild has to say so again, and leaves the child alone") {
   CHECK(result.output == "fork " + each + " " + each + " " + each);
 }
 
-TEST_CASE("a loop that is made in the child needs no word, also inside a coroutine of one that does") {
+TEST_CASE("a loop that is made in the child needs no word, also inside a coroutine of one that does", "[epoll]") {
   if (EVENTER_TSAN) EVENTER_SKIP(fibers);
   const auto result = run_in_child([] {
     busy_loop all;
@@ -363,7 +364,7 @@ TEST_CASE("a loop that is made in the child needs no word, also inside a corouti
   CHECK(result.output == "fresh fork " + each + " fork " + each + " " + each);
 }
 
-TEST_CASE("each of several loops is told for itself") {
+TEST_CASE("each of several loops is told for itself", "[epoll]") {
   if (EVENTER_TSAN) EVENTER_SKIP(fibers);
   const auto result = run_in_child([] {
     busy_loop first, second;
@@ -380,7 +381,7 @@ TEST_CASE("each of several loops is told for itself") {
   CHECK(result.output == "fork " + each + " " + each + " " + each + " " + each);
 }
 
-TEST_CASE("a child without a descriptor to spare is told so, and may try again") {
+TEST_CASE("a child without a descriptor to spare is told so, and may try again", "[epoll]") {
   if (EVENTER_TSAN) EVENTER_SKIP(fibers);
   const auto result = run_in_child([] {
     busy_loop all;
@@ -408,7 +409,7 @@ TEST_CASE("a child without a descriptor to spare is told so, and may try again")
   CHECK(result.output == "thrown fork thrown fork thrown fork " + each + " " + each);
 }
 
-TEST_CASE("virtual time, in-memory streams and files go on in a child too") {
+TEST_CASE("virtual time, in-memory streams and files go on in a child too", "[epoll]") {
   if (EVENTER_TSAN) EVENTER_SKIP(fibers);
   const auto result = run_in_child([] {
     eventer::manual_clock time;

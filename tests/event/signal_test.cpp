@@ -355,7 +355,7 @@ TEST_CASE("a forked child has its own signals: with the parent's set, and as usu
   CHECK(result.output == "1110\n111\n");
 }
 
-TEST_CASE("a loop in a forked child goes on to wait for the signals of the child") {
+TEST_CASE("a loop in a forked child goes on to wait for the signals of the child", "[epoll]") {
   const auto result = run_in_child([] {
     eventer::run([] {
       signal_set all{SIGUSR1, SIGUSR2};

@@ -176,7 +176,7 @@ TEST_CASE("a lack that lasts is tried again now and then, not all the time") {
   CHECK(log.lines().size() == 1);
 }
 
-TEST_CASE("accept waits out that the kernel refuses to watch one more descriptor") {
+TEST_CASE("accept waits out that the kernel refuses to watch one more descriptor", "[epoll]") {
   const captured_log log;
   eventer::run([] {
     auto acceptor = tcp_acceptor::listen("127.0.0.1:0").value();

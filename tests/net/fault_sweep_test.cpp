@@ -205,8 +205,8 @@ bool may_end_badly(call which, int error, const std::string& how) {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("any system call may fail once: nothing hangs, leaks or is lost, over unix sockets", "[faults]",
-                   stackful, foreign) {
+TEMPLATE_TEST_CASE("any system call may fail once: nothing hangs, leaks or is lost, over unix sockets",
+                   "[faults][epoll]", stackful, foreign) {
   const captured_log log;
   const auto before = open_descriptors();
   int happened = 0;

@@ -240,7 +240,7 @@ TEST_CASE("the first address that answers wins, each next one begins 250 ms late
   }
 }
 
-TEST_CASE("while a race runs each attempt has a socket, and the winner alone keeps its own") {
+TEST_CASE("while a race runs each attempt has a socket, and the winner alone keeps its own", "[epoll]") {
   eventer::manual_clock clock(eventer::manual_clock::when_idle::wait);
   eventer::run(
       [&clock] {
@@ -274,7 +274,7 @@ TEST_CASE("while a race runs each attempt has a socket, and the winner alone kee
       {.clock = &clock});
 }
 
-TEST_CASE("a race that is cancelled, or whose loop ends, closes every socket") {
+TEST_CASE("a race that is cancelled, or whose loop ends, closes every socket", "[epoll]") {
   const int descriptors = open_descriptors();
   const std::vector<endpoint> where(3, nobody_listens());
   {
@@ -480,7 +480,8 @@ TEST_CASE("async_connect connects to one address, over TCP and to a unix socket"
   CHECK(all.refused->error() == std::errc::connection_refused);
 }
 
-TEST_CASE("each call that can fail in a race or a connect by name costs one address, and nothing stays open") {
+TEST_CASE("each call that can fail in a race or a connect by name costs one address, and nothing stays open",
+          "[epoll]") {
   auto acceptor = tcp_acceptor::listen("127.0.0.1:0").value();
   const std::vector<endpoint> where(3, acceptor.local());
   names_for_test names([&](const std::string&, const std::string&) -> addresses { return where; });

@@ -339,6 +339,37 @@ TEST_CASE("resolving can be cancelled, in a coroutine and in a task, and others 
   });
 }
 
+TEST_CASE("a loop may end while the thread that has answered it still wakes it") {
+  static std::atomic<bool> woken;
+  woken = false;
+  bool open_while_woken = false;
+  resolver names({}, [](const std::string&, const std::string&) -> addresses {
+    std::this_thread::sleep_for(20ms);
+    // The thread stands still right before it wakes the loop, which has been awake already for a timer.
+    eventer::system::fault_hook = [](call which) {
+      if (which == call::write && !woken) {
+        std::this_thread::sleep_for(50ms);
+        woken = true;
+      }
+      return 0;
+    };
+    return std::vector<endpoint>{endpoint::parse("127.0.0.1:1").value()};
+  });
+  {
+    eventer::event_loop loop;
+    auto ticks = loop.every(1ms, [] {});
+    auto found = loop.spawn([&names, &ticks] {
+      const bool right = names.resolve("slow.test", "1").has_value();
+      ticks.cancel();
+      return right;
+    });
+    loop.run();
+    CHECK(found.join());
+    open_while_woken = woken;
+  }
+  CHECK(open_while_woken);
+}
+
 TEST_CASE("two loops and a plain thread wait for one lookup") {
   const auto net = make_network();
   const auto ask = [net] { return net->names.resolve("name", "80").has_value(); };

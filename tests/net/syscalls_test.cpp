@@ -267,7 +267,8 @@ TEST_CASE("a limit on a call that does not have to wait reads no clock") {
 #endif
 
 TEST_CASE(
-    "a post from another thread that finds the loop awake makes no system call, and a sleeping one is woken by one") {
+    "a post from another thread that finds the loop awake makes no system call, and a sleeping one is woken by one",
+    "[epoll]") {
   event_loop loop;
   constexpr int posts = 1000;
   int ran = 0;

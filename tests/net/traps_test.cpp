@@ -10,6 +10,7 @@
 
 #include "../captured_log.hpp"
 #include "../catch.hpp"
+#include "../child.hpp"
 #include "../faults.hpp"
 #include "../plain_descriptors.hpp"
 #include "../reactors.hpp"
@@ -280,23 +281,52 @@ TEST_CASE("a co_await that lets others run first hears closed when its stream is
   });
 }
 
-TEST_CASE("a co_await of an accept that pauses hears closed when its acceptor is closed and destroyed meanwhile") {
+EVENT_TEST("a read that lets others run hears closed when its stream goes, and does not go on with another one") {
+  run_with([] {
+    auto zero = shared(unix_stream::from_fd(::open("/dev/zero", O_RDONLY | O_CLOEXEC)).value());
+    const auto reads = std::make_shared<int>(0);
+    auto reader = eventer::spawn([zero, reads] {
+      std::array<char, 8> bytes;
+      for (;; ++*reads)
+        if (const auto got = zero->read_some(bytes); !got) return text_of(got.error());
+    });
+    while (*reads < 1000) eventer::yield();
+    *zero = unix_stream::from_fd(::open("/dev/zero", O_RDONLY | O_CLOEXEC)).value();
+    const int before = *reads;
+    CHECK(reader.join() == closed_text);
+    CHECK(*reads == before);
+  });
+}
+
+TRAP("an accept that pauses hears closed when its acceptor is closed and destroyed meanwhile") {
   const captured_log log;
   eventer::manual_clock time;
-  eventer::run(
+  run_with(
       [] {
         auto acceptor = shared(tcp_acceptor::listen("127.0.0.1:0").value());
         auto client = tcp_stream::connect(acceptor->local()).value();
         faults injected;
         injected.fail(call::accept4, EMFILE, 1000);
-        auto accepting = start_accept<foreign>(acceptor);
+        auto accepting = start_accept<World>(acceptor);
         next_turn();
         CHECK_FALSE(accepting.done());
-        acceptor->close();
-        *acceptor = tcp_acceptor();
+        *acceptor = tcp_acceptor::listen("127.0.0.1:0").value();
         CHECK(accepting.get().first == closed_text);
       },
       {.clock = &time});
+}
+
+TEST_CASE("an accept that would have to pause in a callback is refused with a sentence") {
+  const auto result = run_in_child([] {
+    eventer::run([] {
+      auto acceptor = shared(tcp_acceptor::listen("127.0.0.1:0").value());
+      static faults injected;
+      injected.fail(call::accept4, EMFILE, 1000);
+      event_loop::current().post([acceptor] { (void)acceptor->accept(); });
+      eventer::sleep_for(1s);
+    });
+  });
+  CHECK(contains(result.output, "would block its loop in a callback: spawn a coroutine"));
 }
 
 // --- EMFILE ---

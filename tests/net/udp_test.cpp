@@ -322,6 +322,10 @@ TEST_CASE("close and release wake who waits with closed, and cancelling ends a w
       CHECK(canceled.try_join().error() == std::errc::operation_canceled);
       socket->close();
       CHECK(socket->send_to("x", endpoint()).error() == errc::closed);
+      std::size_t done = 777;
+      const eventer::outgoing_datagram one{"x", endpoint()};
+      CHECK(socket->send_batch({&one, 1}, done).error() == errc::closed);
+      CHECK(done == 0);
       CHECK(socket->set_broadcast(true).error() == errc::closed);
       CHECK(socket->bind_to(endpoint()).error() == errc::closed);
       CHECK(socket->detach().error() == errc::closed);
@@ -525,7 +529,8 @@ TEST_CASE("options: an address for several sockets, broadcast, the size of the k
   CHECK(first.set_v6_only(true).error());
 }
 
-TEST_CASE("addresses that are none are refused, and each call that can fail is an error that leaves nothing open") {
+TEST_CASE("addresses that are none are refused, and each call that can fail is an error that leaves nothing open",
+          "[epoll]") {
   for (const char* const text : {"", "nonsense", "localhost:80", "unix:/tmp/x"}) {
     CHECK(udp_socket::bind(text).error() == errc::bad_address);
     CHECK(udp_socket::connect(text).error() == errc::bad_address);

@@ -3,7 +3,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
+#include <cstring>
 #include <memory>
+#include <span>
 #include <string>
 #include <thread>
 
@@ -127,6 +130,66 @@ WORLDS_TEST("a pair is connected both ways") {
     CHECK(start_write<TestType>(far, "to near").get() == "ok");
     CHECK(one.get() == "to near");
     CHECK(other.get() == "to far");
+  });
+}
+
+namespace {
+// As other programs do: a descriptor is sent along with the bytes.
+void send_with_descriptor(const unix_stream& to, std::string_view text, int descriptor) {
+  iovec part{const_cast<char*>(text.data()), text.size()};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof descriptor)] = {};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  cmsghdr* const header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(sizeof descriptor);
+  std::memcpy(CMSG_DATA(header), &descriptor, sizeof descriptor);
+  CHECK(::sendmsg(to.native_handle(), &message, 0) == static_cast<ssize_t>(text.size()));
+}
+}  // namespace
+
+WORLDS_TEST("bytes behind a descriptor that the peer has sent along are read too, and the descriptor is not kept") {
+  eventer::run([] {
+    auto pair = unix_stream::pair().value();
+    const auto near = shared(std::move(pair.first)), far = shared(std::move(pair.second));
+    int kept[2];
+    REQUIRE(::pipe2(kept, O_CLOEXEC | O_NONBLOCK) == 0);
+    const eventer::unique_fd reader(kept[0]);
+    eventer::unique_fd writer(kept[1]);
+    auto registered = start_read<TestType>(near, 5s);
+    eventer::sleep_for(1ms);
+    CHECK(far->write_all("first").has_value());
+    CHECK(registered.get() == "first");
+    send_with_descriptor(*far, "with", writer.get());
+    CHECK(far->write_all(" and behind").has_value());
+    std::string got;
+    while (got.size() < 15) {
+      const std::string part = start_read<TestType>(near, 2s).get();
+      REQUIRE(part.front() != '<');
+      got += part;
+    }
+    CHECK(got == "with and behind");
+    send_with_descriptor(*far, "with", writer.get());
+    CHECK(far->write_all(" and scattered").has_value());
+    const auto all = std::make_shared<std::pair<std::string, std::array<eventer::buffer, 2>>>(
+        std::string(64, ' '), std::array<eventer::buffer, 2>());
+    all->second = {eventer::buffer(all->first.data(), 2), eventer::buffer(all->first.data() + 2, 60)};
+    for (std::size_t read = 0; read < 18;) {
+      auto reading =
+          TestType::perform([=] { return near->read_some(std::span<const eventer::buffer>(all->second), 2s); },
+                            [=] { return near->async_read_some(std::span<const eventer::buffer>(all->second), 2s); },
+                            [](const eventer::io_result<std::size_t>& n) { return n.value_or(0); });
+      const std::size_t count = reading.get();
+      REQUIRE(count > 0);
+      read += count;
+    }
+    writer.reset();
+    char byte;
+    CHECK(::read(reader.get(), &byte, 1) == 0);  // nobody holds the other end
   });
 }
 

@@ -2,7 +2,7 @@
 // threads wait for.
 //
 // It is shared by all of them. Each waiter has a record on the heap; completing posts it to the waiter's loop while the
-// lock is held, so that a loop can't end in between.
+// lock is held, and the waiter goes on when the lock is free, so that its loop can't end in between.
 #pragma once
 
 #include <condition_variable>
@@ -34,16 +34,14 @@ class completion : public std::enable_shared_from_this<completion> {
     if (here->running() == nullptr)
       broken_rule("waiting in a callback would block its loop: wait in a coroutine, or co_await");
     if (here->cancellation_due()) return wake_reason::canceled;
-    if (!add_waiter(*here, *here->running())) return wake_reason::ready;
-    return here->park_until(here->resolve(limit));
+    wait_node& me = *here->running();
+    return add_waiter(*here, me, here->within_scope(here->resolve(limit))) ? here->park() : wake_reason::ready;
   }
   // True: it has happened. False: `who` is called when it does, or at the limit.
   bool start_wait(continuation& who, time_limit& limit) {
     scheduler& here = scheduler_for_waiters();
     here.attach(who);
-    if (!add_waiter(here, who)) return true;
-    here.arm(who, here.resolve(limit));
-    return false;
+    return !add_waiter(here, who, here.resolve(limit));
   }
 
  protected:
@@ -61,6 +59,8 @@ class completion : public std::enable_shared_from_this<completion> {
       unlink(*each);
       each->posted = true;
       each->home->post([owned = std::unique_ptr<record>(each)] {
+        // Who has completed it may be about to wake this loop, which would not be there any more if it ended now.
+        if (std::unique_lock<std::mutex> left; owned->of->lock_if_possible(left)) left.unlock();
         wait_node* const node = owned->node;
         if (node == nullptr) return;
         node->waiting_on = nullptr;
@@ -102,23 +102,25 @@ class completion : public std::enable_shared_from_this<completion> {
     if (here == nullptr) broken_rule("an operation is started on a thread without a running loop");
     return *here;
   }
-  bool add_waiter(scheduler& here, wait_node& who) {
+  // False: it has happened.
+  bool add_waiter(scheduler& here, wait_node& who, time_point deadline) {
     auto mine = std::make_unique<record>(shared_from_this(), here, who, comes_from_outside_of(here));
     mine->abandon = [](wait_source& source, wait_node&) noexcept {
       auto& self = static_cast<record&>(source);
       const std::shared_ptr<completion> keep = self.of;  // let go outside the lock
       self.node = nullptr;
-      std::unique_lock lock(keep->mutex_, std::defer_lock);
-      if (EVENTER_LIKELY(!keep->process_.forked()))
-        lock.lock();
-      else if (!lock.try_lock())
-        return;                 // in a forked child, held for ever by a thread that is not here: the record is given up
-      if (self.posted) return;  // the message has it
+      std::unique_lock<std::mutex> lock;
+      if (!keep->lock_if_possible(lock)) return;  // the record is given up
+      if (self.posted) return;                    // the message has it
       unlink(self);
       delete &self;
     };
+    here.arm(who, deadline);  // which may throw: nobody has been told yet
     const std::lock_guard lock(mutex_);
-    if (done_) return false;
+    if (done_) {
+      here.disarm(who);
+      return false;
+    }
     mine->next = waiters_;
     mine->link = &waiters_;
     if (waiters_ != nullptr) waiters_->link = &mine->next;
@@ -129,6 +131,15 @@ class completion : public std::enable_shared_from_this<completion> {
   static void unlink(record& which) noexcept {
     *which.link = which.next;
     if (which.next != nullptr) which.next->link = which.link;
+  }
+  // False in a forked child, where a thread that is not there may hold it for ever.
+  bool lock_if_possible(std::unique_lock<std::mutex>& lock) {
+    if (EVENTER_UNLIKELY(process_.forked())) {
+      lock = std::unique_lock(mutex_, std::try_to_lock);
+      return lock.owns_lock();
+    }
+    lock = std::unique_lock(mutex_);
+    return true;
   }
   wake_reason wait_on_thread(time_point deadline) {
     std::unique_lock lock(mutex_);

@@ -185,8 +185,9 @@ class join_handle {
     if (details_of(*block_).joiner != nullptr)
       throw_error(make_error_code(errc::busy), "another coroutine joins this one already");
     if (here.cancellation_due()) return wake_reason::canceled;
+    here.arm_deadline(here.resolve(limit));  // which may throw: nobody has been told yet
     details_of(*block_).joiner = here.running();
-    const wake_reason reason = here.park_until(here.resolve(limit));
+    const wake_reason reason = here.park();
     if (reason != wake_reason::ready) details_of(*block_).joiner = nullptr;
     return reason;
   }

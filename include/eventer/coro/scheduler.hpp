@@ -161,7 +161,7 @@ class EVENTER_API scheduler {
   // Requires: the loop's thread.
   void wake(wait_node& node, wake_reason reason) {
     if (node.wake != wake_reason::parked) return;
-    if (node.has(node_flag::timed)) disarm(node);
+    disarm(node);
     make_ready(node, reason);
     if (EVENTER_UNLIKELY(wakes_when_touched_)) touched();
   }
@@ -178,6 +178,13 @@ class EVENTER_API scheduler {
     timers_.arm(node.timer, deadline);
     node.set(node_flag::timed);
     if (EVENTER_UNLIKELY(wakes_when_touched_)) touched();
+  }
+
+  // Takes arm() back, if it was called.
+  void disarm(wait_node& node) noexcept {
+    if (!node.has(node_flag::timed)) return;
+    timers_.cancel(node.timer);
+    node.clear(node_flag::timed);
   }
 
   // Suspends the running coroutine until it is woken. Before, the caller has stored where the wake-up will come from.
@@ -217,7 +224,7 @@ class EVENTER_API scheduler {
   static void forget(continuation& who) noexcept {
     if (who.home == nullptr) return;
     scheduler& home = *who.home;
-    if (who.has(node_flag::timed)) home.disarm(who);
+    home.disarm(who);
     if (who.waiting_on != nullptr) who.waiting_on->abandon(*who.waiting_on, who);
     who.waiting_on = nullptr;
     if (who.has(node_flag::queued)) home.ready_.at_ticket(who.ticket) = &home.forgotten_;
@@ -584,10 +591,6 @@ class EVENTER_API scheduler {
     wakes_when_touched_ = false;
     wake_loop();
   }
-  void disarm(wait_node& node) noexcept {
-    timers_.cancel(node.timer);
-    node.clear(node_flag::timed);
-  }
 
   // Through the ready queue first, so that a coroutine that swallows cancellations in a loop can't stop the others.
   EVENTER_NOINLINE bool deliver_cancellation() {
@@ -617,7 +620,7 @@ class EVENTER_API scheduler {
       log(log_level::warning,
           "coroutine \"%s\" (id %llu) is dropped without running its destructors: it goes on waiting after its loop's end",
           display_name(*block), static_cast<unsigned long long>(block->id()));
-      if (block->has(coroutine_flag::timed)) disarm(*block);
+      disarm(*block);
       if (block->waiting_on != nullptr) block->waiting_on->abandon(*block->waiting_on, *block);
       details_of(*block).joiner = nullptr;
       if (block->has(coroutine_flag::has_callable)) entry_of(*block).operations->destroy_callable(*block);

@@ -23,11 +23,13 @@ class descriptor : wait_source {
  public:
   // Where the number comes from decides what may be assumed about it.
   enum class origin : std::uint8_t {
-    made_here,  // a stream socket that the library opened with CLOEXEC and has neither released nor duplicated
-    adopted,    // given to us: others may hold duplicates of it
+    made_here,        // a TCP socket that the library opened with CLOEXEC and has neither released nor duplicated
+    made_here_local,  // the same, of AF_UNIX: a read also ends behind bytes that descriptors were sent along with
+    adopted,          // given to us: others may hold duplicates of it
   };
 
-  descriptor(int fd, origin from) noexcept : fd_(fd), open_(fd >= 0), adopted_(from == origin::adopted) {
+  descriptor(int fd, origin from) noexcept
+      : fd_(fd), open_(fd >= 0), adopted_(from == origin::adopted), local_(from == origin::made_here_local) {
     abandon = &forget_waiter;
     classify();
   }
@@ -44,6 +46,7 @@ class descriptor : wait_source {
 
   int fd() const noexcept { return fd_; }
   bool is_socket() const noexcept { return socket_; }
+  bool is_made_here_local() const noexcept { return local_; }
   bool is_open() const noexcept { return open_; }
   // Open, and its loop is not gone.
   bool is_usable() const noexcept { return open_ && !orphaned_; }
@@ -58,6 +61,8 @@ class descriptor : wait_source {
   // socket whose last event carried nothing special: with a half-close, urgent data or an error in the same edge no
   // second edge comes. (Before the first event it is safe too: the registration will report whatever there is.)
   void note_read(std::size_t asked, std::size_t got) noexcept { drained_ = got < asked && byte_stream_ && !special_; }
+  // Descriptors came along with what was read, so that less was read than there is.
+  void note_descriptors_came() noexcept { special_ = true; }
   // A read answered EAGAIN: everything that was announced has been taken.
   void note_read_would_block() noexcept {
     drained_ = true;
@@ -79,10 +84,11 @@ class descriptor : wait_source {
       if (next_ != nullptr) next_->link_ = &next_;
       which.idle_ = this;
     }
-    // What was held; nullptr if it has gone.
+    // nullptr if it has gone.
+    descriptor* held() const noexcept { return on_; }
     descriptor* let_go() noexcept {
       unlink();
-      return on_;
+      return std::exchange(on_, nullptr);
     }
 
    private:
@@ -186,7 +192,7 @@ class descriptor : wait_source {
     const std::error_category* category;
   };
   prepared prepare_wait(direction which, time_point deadline);
-  std::error_code add_waiter(direction which, scheduler& here, wait_node& who);
+  std::error_code add_waiter(direction which, scheduler& here, wait_node& who, time_point deadline);
   scheduler* scheduler_of_waiters() const noexcept;
 
   int fd_;
@@ -198,6 +204,7 @@ class descriptor : wait_source {
   std::unique_ptr<transport> transport_;
   bool open_ : 1;
   bool adopted_ : 1;
+  bool local_ : 1 = false;
   bool socket_ : 1 = false;
   bool byte_stream_ : 1 = false;  // SOCK_STREAM
   bool drained_ : 1 = false;

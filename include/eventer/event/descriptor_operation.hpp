@@ -52,12 +52,28 @@ EVENTER_ALWAYS_INLINE bool turn_is_over() noexcept {
   return EVENTER_LIKELY(here != nullptr) && static_cast<event_loop*>(here)->count_operation();
 }
 
-// The running coroutine, or the thread, waits until `when`; errors: timed_out, canceled.
-EVENTER_NOINLINE inline std::error_code pause_until(time_point when, time_point deadline) {
-  scheduler* const here = scheduler::current();
-  const time_point end = here != nullptr ? here->within_scope(deadline) : deadline;
-  sleep_until(when < end ? when : end);
-  if (here != nullptr && here->cancellation_due()) return make_error_code(errc::canceled);
+// What follows lets others run without waiting for the descriptor, which may be closed and destroyed meanwhile: then
+// the answer is `closed`. Others reach what they hold, so that it can't be on a shared stack.
+EVENTER_NOINLINE inline std::error_code let_others_run(descriptor* on) {
+  event_loop& here = event_loop::current();
+  const event_loop::idle_place held(here, on);
+  if (const std::error_code error = here.let_others_run()) return error;
+  return on == nullptr || held.is_there() ? std::error_code() : make_error_code(errc::closed);
+}
+// The running coroutine, or the thread, waits until `when`. Errors: timed_out, canceled, closed.
+EVENTER_NOINLINE inline std::error_code pause_until(descriptor& on, time_point when, time_point deadline) {
+  if (scheduler::current() == nullptr) {
+    sleep_on_thread(when < deadline ? when : deadline);
+    return when < deadline ? std::error_code() : make_error_code(errc::timed_out);
+  }
+  event_loop& here = event_loop::current();
+  if (here.running() == nullptr)
+    broken_rule("an operation that has to pause would block its loop in a callback: spawn a coroutine for it");
+  const time_point end = here.within_scope(deadline);
+  const event_loop::idle_place held(here, &on);
+  sleep(when < end ? when : end);
+  if (here.cancellation_due()) return make_error_code(errc::canceled);
+  if (!held.is_there()) return make_error_code(errc::closed);
   return when < end ? std::error_code() : make_error_code(errc::timed_out);
 }
 
@@ -77,12 +93,11 @@ EVENTER_ALWAYS_INLINE time_limit fixed(time_limit limit) noexcept {
 // Runs the step to its end on this stack. The limit is looked at only where the step has to wait: on one that does not
 // it costs nothing.
 template <class Step>
-EVENTER_ALWAYS_INLINE auto run_to_end(const std::unique_ptr<descriptor>& on, Step& step, time_limit limit) ->
-    typename Step::result_type {
+EVENTER_ALWAYS_INLINE auto run_to_end(descriptor* on, Step& step, time_limit limit) -> typename Step::result_type {
   for (;;) {
     if (EVENTER_UNLIKELY(turn_is_over())) {
       step.before_waiting();
-      if (const std::error_code error = event_loop::current().let_others_run()) return step.failed(error);
+      if (const std::error_code error = let_others_run(on)) return step.failed(error);
     }
     if (EVENTER_UNLIKELY(on == nullptr || !on->is_usable())) return step.failed(make_error_code(errc::closed));
     const attempt tried = step.try_once(*on);
@@ -91,11 +106,10 @@ EVENTER_ALWAYS_INLINE auto run_to_end(const std::unique_ptr<descriptor>& on, Ste
     step.before_waiting();
     limit = fixed(limit);
     if (EVENTER_UNLIKELY(tried.is_pause())) {
-      if (const std::error_code error = pause_until(step.resume_at(), limit.deadline())) return step.failed(error);
+      if (const std::error_code error = pause_until(*on, step.resume_at(), limit.deadline())) return step.failed(error);
     } else if (const std::error_code error = on->wait(tried.direction(), limit.deadline())) {
-      // It may have gone in that wait.
-      if (on == nullptr || !step.survives(*on, error)) return step.failed(error);
-      if (const std::error_code end = pause_until(step.resume_at(), limit.deadline())) return step.failed(end);
+      if (!step.survives(*on, error)) return step.failed(error);  // after `closed` it may be gone
+      if (const std::error_code end = pause_until(*on, step.resume_at(), limit.deadline())) return step.failed(end);
     }
   }
 }
@@ -107,7 +121,7 @@ EVENTER_NOINLINE auto perform(const std::unique_ptr<descriptor>& on, time_limit 
     typename Step::result_type {
   static_assert((... && std::is_trivially_copyable_v<Arguments>), "arguments are copied: hand over a pointer");
   Step step(arguments...);
-  return run_to_end(on, step, limit);
+  return run_to_end(on.get(), step, limit);
 }
 
 // The same as something to await. Requires: what it works on lives until it has ended, or is closed before it goes.
@@ -119,7 +133,7 @@ class descriptor_operation {
   descriptor_operation(const std::unique_ptr<descriptor>& on, Step&& step, time_limit limit) noexcept
       : owner_(&on), step_(std::move(step)), limit_(limit) {}
 
-  void block() { result_.emplace(run_to_end(*owner_, step_, limit_)); }
+  void block() { result_.emplace(run_to_end(owner_->get(), step_, limit_)); }
   bool advance(continuation& who) {
     if (who.home == nullptr) on_ = owner_->get();  // the first time; the stream object may move from now on
     if (std::exchange(idle_, false)) on_ = hold_.let_go();

@@ -293,7 +293,8 @@ class typed_turn_event final : public turn_event {
 }  // namespace detail
 
 // What event_loop::watch, at, after, every and each_turn give. Dropping it leaves the event running. Any thread may use
-// it; from others than the loop's the loop acts at its next turn.
+// it; from others than the loop's the loop acts at its next turn. Where a loop is made on one thread to be run on
+// another, its maker uses its events before the other thread is started, or posts.
 class event {
  public:
   event() noexcept = default;

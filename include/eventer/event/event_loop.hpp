@@ -1,7 +1,8 @@
 // event_loop: one thread's scheduler joined to a reactor. It runs coroutines, fires time limits, hears other threads.
 //
 // One turn: what was posted, what is ready (bounded), what the kernel reports, whose time has come. A loop is used on
-// the thread that runs it; post, spawn and stop may be called from any thread.
+// the thread that runs it, which is the one that made it until another begins to run it; post, spawn and stop may be
+// called from any thread, and the loop outlives such calls.
 #pragma once
 
 #include <atomic>
@@ -279,6 +280,25 @@ class EVENTER_API event_loop final : public scheduler {
   }
   EVENTER_ALWAYS_INLINE void operation_waited() noexcept { operations_ = 0; }
 
+  // A running coroutine's hold on a descriptor: on the heap, and used again and again.
+  class idle_place {
+   public:
+    idle_place(event_loop& loop, descriptor* which) : loop_(loop), hold_(loop.take_idle_hold()) {
+      if (which != nullptr) hold_->hold(*which);
+    }
+    idle_place(const idle_place&) = delete;
+    idle_place& operator=(const idle_place&) = delete;
+    ~idle_place() {
+      (void)hold_->let_go();
+      loop_.idle_holds_.push_back(std::move(hold_));  // never grows: there was room when it was taken
+    }
+    bool is_there() const noexcept { return hold_->held() != nullptr; }
+
+   private:
+    event_loop& loop_;
+    std::unique_ptr<descriptor::idle_hold> hold_;
+  };
+
   void hold() noexcept { guards_.fetch_add(1, std::memory_order_relaxed); }
   void let_go() noexcept {
     if (guards_.fetch_sub(1, std::memory_order_relaxed) == 1) reactor_->wake();
@@ -317,6 +337,17 @@ class EVENTER_API event_loop final : public scheduler {
     return handle;
   }
 
+  std::unique_ptr<descriptor::idle_hold> take_idle_hold() {
+    if (idle_holds_.empty()) {
+      auto made = std::make_unique<descriptor::idle_hold>();
+      idle_holds_.reserve(++idle_hold_count_);
+      return made;
+    }
+    std::unique_ptr<descriptor::idle_hold> taken = std::move(idle_holds_.back());
+    idle_holds_.pop_back();
+    return taken;
+  }
+
   void refuse_inside() const {
     if (scheduler::current() == this)
       broken_rule("event_loop::run() or poll() inside this loop: a coroutine or callback of it is running");
@@ -344,6 +375,7 @@ class EVENTER_API event_loop final : public scheduler {
   template <class Condition>
   void turn(const Condition& may_block) {
     ++stats_.turns;
+    looked_ = false;
     refuse_forked();
     if (EVENTER_UNLIKELY(!reported_.empty())) dispatch();  // a callback has thrown in the last turn
     posts().run_all();
@@ -353,6 +385,7 @@ class EVENTER_API event_loop final : public scheduler {
     const time_point until = next_wait(may_block());
     if (EVENTER_UNLIKELY(watched_)) progress_.asleep();
     reported_ = reactor_->wait(until);
+    looked_ = true;
     if (EVENTER_UNLIKELY(watched_)) progress_.awake();
     posts().announce_awake();
     stats_.events += reported_.size();
@@ -373,10 +406,11 @@ class EVENTER_API event_loop final : public scheduler {
     return time_point::min();
   }
 
-  // For a parent loop: what is left to do makes the handle readable, now or at the next timer's time.
+  // For a parent loop: what is left to do, or to look at after an exception, makes the handle readable, now or at the
+  // next timer's time.
   void publish() noexcept {
     if (EVENTER_LIKELY(!embedded_) || process_.forked()) return;
-    if (ready_count() > 0 || !reported_.empty() || !posts().announce_sleep()) return reactor_->wake();
+    if (!looked_ || ready_count() > 0 || !reported_.empty() || !posts().announce_sleep()) return reactor_->wake();
     wake_when_touched();
 #if EVENTER_EXCEPTIONS
     try {
@@ -543,14 +577,17 @@ class EVENTER_API event_loop final : public scheduler {
   std::span<const reactor_event> reported_;  // and not dispatched yet
   detail::event_registry events_;
   bool embedded_ = false;  // native_handle() was asked for
+  bool looked_ = false;    // at the kernel, in the last turn
   time_point jump_to_ = no_deadline;
   process_mark process_;
   std::unique_ptr<char[]> scratch_;
+  std::vector<std::unique_ptr<descriptor::idle_hold>> idle_holds_;  // that nobody uses now
+  std::size_t idle_hold_count_ = 0;                                 // with those in use
   std::optional<fault_reports> faults_;
 };
 
-// Keeps run() from returning although nothing is left to do, for somebody who will post later. May be held on any
-// thread.
+// Keeps run() from returning although nothing is left to do, for somebody who will post later. May be held, and
+// dropped, on any thread. Requires: the loop outlives it.
 class work_guard {
  public:
   explicit work_guard(event_loop& loop) noexcept : loop_(&loop) { loop.hold(); }
@@ -580,7 +617,7 @@ inline std::error_code descriptor::bind_to_loop(scheduler& here) {
 
 inline scheduler* descriptor::scheduler_of_waiters() const noexcept { return loop_; }
 
-inline std::error_code descriptor::add_waiter(direction which, scheduler& here, wait_node& who) {
+inline std::error_code descriptor::add_waiter(direction which, scheduler& here, wait_node& who, time_point deadline) {
   if (EVENTER_UNLIKELY(waiter(which) != nullptr)) return make_error_code(errc::busy);
   if (EVENTER_UNLIKELY(loop_ != &here))
     if (const std::error_code error = bind_to_loop(here)) return error;
@@ -590,6 +627,7 @@ inline std::error_code descriptor::add_waiter(direction which, scheduler& here, 
     return make_error_code(errc::canceled);
   }
   static_cast<event_loop&>(here).operation_waited();
+  here.arm(who, deadline);  // which may throw: nobody has been told yet
   waiter(which) = &who;
   who.waiting_on = this;
   return {};
@@ -607,17 +645,15 @@ EVENTER_NOINLINE inline descriptor::prepared descriptor::prepare_wait(direction 
   }
   if (EVENTER_UNLIKELY(here->running() == nullptr))
     broken_rule("waiting for a descriptor in a callback would block its loop: spawn a coroutine for it");
-  if (const std::error_code error = add_waiter(which, *here, *here->running())) return answer(error);
-  here->arm_deadline(deadline);
+  if (const std::error_code error = add_waiter(which, *here, *here->running(), here->within_scope(deadline)))
+    return answer(error);
   return {true, 0, nullptr};
 }
 
 inline std::error_code descriptor::start_wait(direction which, continuation& who, time_limit& limit) {
   if (!is_usable()) return make_error_code(errc::closed);
   scheduler& here = *scheduler::current();
-  if (const std::error_code error = add_waiter(which, here, who)) return error;
-  here.arm(who, here.resolve(limit));
-  return {};
+  return add_waiter(which, here, who, here.resolve(limit));
 }
 
 EVENTER_NOINLINE inline std::error_code descriptor::finish_wait(direction which, wait_node& who) {

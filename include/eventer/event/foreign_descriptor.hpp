@@ -35,17 +35,19 @@ class foreign_descriptor : wait_source {
   std::error_code wait(scheduler& here, io_mask interest, time_limit& limit) {
     if (here.cancellation_due()) return make_error_code(errc::canceled);
     bool ready = false;
-    if (const std::error_code error = add_waiter(*here.running(), interest, ready); error || ready) return error;
-    const wake_reason reason = here.park_until(here.resolve(limit));
+    wait_node& me = *here.running();
+    if (const std::error_code error = add_waiter(here, me, here.within_scope(here.resolve(limit)), interest, ready);
+        error || ready)
+      return error;
+    const wake_reason reason = here.park();
     detail::throw_if_canceled(reason);
     return error_of(reason);
   }
   // The same for a continuation, which is called when the wait has ended unless `ready` says that it has already.
   std::error_code start_wait(scheduler& here, continuation& who, io_mask interest, time_limit& limit, bool& ready) {
-    if (const std::error_code error = add_waiter(who, interest, ready); error || ready) return error;
-    here.attach(who);
-    here.arm(who, here.resolve(limit));
-    return {};
+    const std::error_code error = add_waiter(here, who, here.resolve(limit), interest, ready);
+    if (!error && !ready) here.attach(who);
+    return error;
   }
   static std::error_code error_of(wake_reason reason) {
     switch (reason) {
@@ -133,12 +135,14 @@ class foreign_descriptor : wait_source {
     token_ = (token_ & ~bits) | ((token_ + (std::uint64_t{1} << 32)) & bits);
   }
 
-  std::error_code add_waiter(wait_node& who, io_mask interest, bool& ready) {
+  std::error_code add_waiter(scheduler& here, wait_node& who, time_point deadline, io_mask interest, bool& ready) {
     wait_node*& mine = any(interest & io_mask::read) ? reader_ : writer_;
     if (mine != nullptr) return make_error_code(errc::busy);
+    here.arm(who, deadline);  // which may throw: nobody has been told yet
     mine = &who;
     if (const std::error_code error = arm()) {
       mine = nullptr;
+      here.disarm(who);
       ready = error == std::errc::operation_not_permitted;
       return ready ? std::error_code() : error;
     }

@@ -6,8 +6,8 @@
 //     PQconsumeInput(connection);
 //   }
 //
-// They own nothing and close nothing; who closes the descriptor ends the waits for it before. For descriptors that the library is to read and write, use a stream: it needs
-// fewer system calls.
+// They own nothing and close nothing; who closes the descriptor ends the waits for it before. For descriptors that the
+// library is to read and write, use a stream: it needs fewer system calls.
 #pragma once
 
 #include "eventer/coro/await.hpp"

@@ -25,6 +25,7 @@
 
 #include "eventer/base/clock.hpp"
 #include "eventer/base/log.hpp"
+#include "eventer/base/process_mark.hpp"
 #include "eventer/base/symbol.hpp"
 
 namespace eventer::inline EVENTER_ABI {
@@ -74,8 +75,8 @@ struct stall_trace {
 
 class stall_detector {
  public:
-  // Watches the calling thread's loop for the life of the object; reports what takes longer than `threshold`, once for
-  // each time. Throws std::system_error where no thread can be made.
+  // Watches the calling thread's loop for the life of the object, but not in a forked child; reports what takes longer
+  // than `threshold`, once for each time. Throws std::system_error where no thread can be made.
   class watch {
    public:
     watch(loop_progress& loop, duration threshold) : loop_(loop) {
@@ -83,23 +84,32 @@ class stall_detector {
       loop.threshold_ = threshold;
       loop.seen_ = 0;
       loop.reported_ = false;
-      instance().add(loop);
+      detector_.add(loop);
     }
     watch(const watch&) = delete;
     watch& operator=(const watch&) = delete;
     ~watch() {
       loop_.asleep();
-      instance().remove(loop_);
+      detector_.remove(loop_);
     }
 
    private:
     loop_progress& loop_;
+    stall_detector& detector_ = instance();
   };
 
  private:
+  explicit stall_detector(stall_detector* before) noexcept : before_fork_(before) {}
+
+  // Never destroyed: its thread may outlive static destruction. A forked child gets one of its own.
   static stall_detector& instance() {
-    static stall_detector& one = *new stall_detector;  // its thread may outlive static destruction
-    return one;
+    static std::atomic<stall_detector*> present{nullptr};
+    stall_detector* here = present.load(std::memory_order_acquire);
+    while (here == nullptr || here->process_.forked()) {
+      auto fresh = std::unique_ptr<stall_detector>(new stall_detector(here));
+      if (present.compare_exchange_strong(here, fresh.get(), std::memory_order_acq_rel)) here = fresh.release();
+    }
+    return *here;
   }
 
   void add(loop_progress& loop) {
@@ -110,10 +120,12 @@ class stall_detector {
     changed_.notify_all();
   }
   void remove(loop_progress& loop) {
+    if (process_.forked()) return;  // the thread is the parent's, and may have held the lock
     std::unique_lock lock(mutex_);
     std::erase(loops_, &loop);
-    if (!loops_.empty() || !running_) return;
+    if (!loops_.empty()) return;
     running_ = false;
+    ++generation_;
     changed_.notify_all();
     std::thread ended = std::move(thread_);
     lock.unlock();
@@ -128,7 +140,7 @@ class stall_detector {
 #if EVENTER_EXCEPTIONS
     try {
 #endif
-      thread_ = std::thread([this] { look_now_and_then(); });
+      thread_ = std::thread([this, mine = generation_] { look_now_and_then(mine); });
       running_ = true;
 #if EVENTER_EXCEPTIONS
     } catch (...) {
@@ -139,9 +151,10 @@ class stall_detector {
     ::pthread_sigmask(SIG_SETMASK, &old, nullptr);
   }
 
-  void look_now_and_then() {
+  // A thread that is told to end may find that another one has been started.
+  void look_now_and_then(std::uint64_t generation) {
     std::unique_lock lock(mutex_);
-    while (running_) {
+    while (generation_ == generation) {
       duration pause = std::chrono::seconds(1);
       const time_point now = clock::now();
       for (loop_progress* const loop : loops_) {
@@ -226,11 +239,15 @@ class stall_detector {
 #endif
   }
 
+  const process_mark process_;
+  [[maybe_unused]] stall_detector* const before_fork_;  // so that leak checkers find it
+
   std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<loop_progress*> loops_;
   std::thread thread_;
   bool running_ = false;
+  std::uint64_t generation_ = 0;  // of the thread
   bool has_handler_ = false;
   static inline constinit detail::stall_trace trace_{};
 };

@@ -121,7 +121,7 @@ struct accept_step : step_of<Stream> {
   explicit accept_step(listening* on) noexcept : socket(on) {}
   attempt try_once(descriptor& on) { return socket->try_accept(on); }
   static io_result<Stream> result(std::size_t fd) {
-    return Stream::accepted(std::make_unique<descriptor>(static_cast<int>(fd), descriptor::origin::made_here));
+    return Stream::accepted(std::make_unique<descriptor>(static_cast<int>(fd), Stream::origin_of_accepted));
   }
   bool survives(descriptor& on, std::error_code error) {
     if (error.category() != std::system_category()) return false;
@@ -169,9 +169,10 @@ class basic_acceptor {
     return basic_acceptor(std::make_unique<descriptor>(fd, descriptor::origin::adopted));
   }
 
-  // The next connection. Completes: when one has come. Errors: closed, timed_out, canceled and no others: connections
-  // that ended while they waited, and a lack of descriptors or memory, are dealt with inside (counted, logged now and
-  // then, with a pause in which other coroutines run), so `while (auto c = acceptor.accept())` is a correct server.
+  // The next connection. Completes: when one has come. Errors: closed, timed_out, canceled, and busy for whoever calls
+  // it while another one waits in it. No others: connections that ended while they waited, and a lack of descriptors or
+  // memory, are dealt with inside (counted, logged now and then, with a pause in which other coroutines run), so
+  // `while (auto c = acceptor.accept())` is a correct server.
   io_result<Stream> accept(time_limit limit = {}) {
     return detail::perform<detail::accept_step<Stream>>(descriptor_, limit, state_.get());
   }

@@ -50,7 +50,8 @@ struct connect_step : step_of<void> {
 inline io_result<std::unique_ptr<descriptor>> make_stream_socket(int family) {
   const int fd = system::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return error_from_errno(errno);
-  return std::make_unique<descriptor>(fd, descriptor::origin::made_here);
+  return std::make_unique<descriptor>(
+      fd, family == AF_UNIX ? descriptor::origin::made_here_local : descriptor::origin::made_here);
 }
 
 // One that is connected to `peer`.

@@ -197,7 +197,9 @@ struct send_to_step : step_of<std::size_t> {
 struct send_batch_step : step_of<std::size_t> {
   // `done`: where the caller wants the count, also after an error; may be nullptr.
   explicit send_batch_step(std::span<const outgoing_datagram> all, std::size_t* done = nullptr) noexcept
-      : left(all), count(done) {}
+      : left(all), count(done) {
+    if (count != nullptr) *count = 0;
+  }
   attempt try_once(descriptor& to) {
     for (;;) {
       if (count != nullptr) *count = sent;

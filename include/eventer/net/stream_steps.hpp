@@ -43,7 +43,19 @@ inline ssize_t write_without_signal(const descriptor& to, const void* data, std:
   if (transport* const other = to.other(); other != nullptr) return other->write(data, size);
   return without_pipe_signal([&] { return system::write(to.fd(), data, size); });
 }
-inline ssize_t read_from(const descriptor& from, void* data, std::size_t size) {
+// A unix socket gives no more than the bytes that descriptors were sent along with, whatever is behind them. They are
+// not taken, and the kernel says so.
+EVENTER_NOINLINE inline ssize_t read_from_local(descriptor& from, void* data, std::size_t size) {
+  iovec part{data, size};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  const ssize_t got = system::recvmsg(from.fd(), &message, 0);
+  if (got > 0 && (message.msg_flags & MSG_CTRUNC) != 0) from.note_descriptors_came();
+  return got;
+}
+inline ssize_t read_from(descriptor& from, void* data, std::size_t size) {
+  if (EVENTER_UNLIKELY(from.is_made_here_local())) return read_from_local(from, data, size);
   if (EVENTER_LIKELY(from.is_socket())) return system::recv(from.fd(), data, size, 0);
   if (transport* const other = from.other(); other != nullptr) return other->read(data, size);
   return system::read(from.fd(), data, size);
@@ -195,7 +207,7 @@ struct read_scattered_step : step_of<std::size_t> {
     if (from.known_empty()) return attempt::wait_readable();
     const ssize_t got = system::readv(from.fd(), parts, static_cast<int>(count));
     if (EVENTER_LIKELY(got > 0)) {
-      from.note_read(asked, static_cast<std::size_t>(got));
+      if (!from.is_made_here_local()) from.note_read(asked, static_cast<std::size_t>(got));  // see read_from_local
       return attempt::done(static_cast<std::size_t>(got));
     }
     if (got == 0) return attempt::failed(errc::end_of_stream);

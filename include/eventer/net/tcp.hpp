@@ -86,6 +86,7 @@ class tcp_stream : public stream {
   friend class detail::connect_operation<tcp_stream>;
   explicit tcp_stream(std::unique_ptr<descriptor> owned) noexcept : stream(std::move(owned)) {}
 
+  static constexpr auto origin_of_accepted = descriptor::origin::made_here;
   static bool speaks(int family) noexcept { return family == AF_INET || family == AF_INET6; }
   static bool speaks_all(std::span<const endpoint> peers) noexcept {
     bool all = true;

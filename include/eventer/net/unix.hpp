@@ -77,8 +77,9 @@ class unix_stream : public stream {
   explicit unix_stream(std::unique_ptr<descriptor> owned) noexcept : stream(std::move(owned)) {}
 
   static unix_stream made_here(int fd) {
-    return unix_stream(std::make_unique<descriptor>(fd, descriptor::origin::made_here));
+    return unix_stream(std::make_unique<descriptor>(fd, descriptor::origin::made_here_local));
   }
+  static constexpr auto origin_of_accepted = descriptor::origin::made_here_local;
   static bool speaks(int family) noexcept { return family == AF_UNIX; }
   static unix_stream accepted(std::unique_ptr<descriptor> owned) noexcept { return unix_stream(std::move(owned)); }
 };
