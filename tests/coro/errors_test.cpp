@@ -2,6 +2,8 @@
 #include <array>
 #include <cfenv>
 #include <stdexcept>
+#include <string>
+#include <vector>
 
 #include "../catch.hpp"
 #include "../child.hpp"
@@ -90,6 +92,19 @@ TEST_CASE("a handler for exceptions that nobody joins gets them") {
   loop.post([] { (void)eventer::spawn({.name = "noisy"}, [] { throw std::runtime_error("boom"); }); });
   loop.run();
   CHECK(heard == "noisy: boom");
+}
+
+TEST_CASE("a handler for exceptions may spawn coroutines of many kinds") {
+  static int ran;
+  ran = 0;
+  eventer::event_loop loop({.unhandled_exception = [](const char*, std::exception_ptr) {
+    static std::vector<std::string> names;
+    for (int i = 0; i < 100; ++i) names.push_back("kind " + std::to_string(i));
+    for (const std::string& each : names) (void)eventer::spawn({.name = each.c_str()}, [] { ++ran; });
+  }});
+  loop.post([] { (void)eventer::spawn([] { throw std::runtime_error("boom"); }); });
+  loop.run();
+  CHECK(ran == 100);
 }
 
 TEST_CASE("what a posted function throws leaves run, and the loop stays usable") {

@@ -135,6 +135,22 @@ TEST_CASE("a limit too long for the clock arms no timer") {
   });
 }
 
+TEST_CASE("the longest limits of every unit are none, and the most negative ones have passed") {
+  eventer::run([] {
+    auto pair = connected_pair();
+    std::array<char, 8> bytes;
+    CHECK(pair.server.read_some(bytes, std::chrono::hours::min()).error() == std::errc::timed_out);
+    CHECK(pair.server.read_some(bytes, std::chrono::duration<double>(-1e300)).error() == std::errc::timed_out);
+    CHECK(pair.client.write_all("xxx").has_value());
+    CHECK(pair.server.read_some(eventer::buffer(bytes.data(), 1), std::chrono::seconds::max()).has_value());
+    for (const eventer::time_limit limit :
+         {eventer::time_limit(std::chrono::hours::max()), eventer::time_limit(std::chrono::duration<double>(1e300)),
+          eventer::time_limit(eventer::duration::max())})
+      CHECK(limit.unlimited());
+    CHECK_FALSE(eventer::time_limit(std::chrono::hours(24 * 365)).unlimited());
+  });
+}
+
 TEST_CASE("limits that are never reached leave no timers behind") {
   eventer::run([] {
     auto pair = connected_pair();

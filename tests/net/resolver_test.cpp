@@ -347,7 +347,7 @@ TEST_CASE("a loop may end while the thread that has answered it still wakes it")
     std::this_thread::sleep_for(20ms);
     // The thread stands still right before it wakes the loop, which has been awake already for a timer.
     eventer::system::fault_hook = [](call which) {
-      if (which == call::write && !woken) {
+      if ((which == call::write || which == call::kevent) && !woken) {
         std::this_thread::sleep_for(50ms);
         woken = true;
       }

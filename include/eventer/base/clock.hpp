@@ -28,9 +28,9 @@ class time_limit {
     if (value_ < 0) value_ = 0;  // before the clock began: passed in any case
   }
   constexpr time_limit(duration limit) noexcept : value_(limit == duration::max() ? none : -1 - positive(limit)) {}
+  // hours::max() and the like are no limit either.
   template <class Count, class Period>
-  constexpr time_limit(std::chrono::duration<Count, Period> limit) noexcept
-      : time_limit(std::chrono::duration_cast<duration>(limit)) {}
+  constexpr time_limit(std::chrono::duration<Count, Period> limit) noexcept : time_limit(in_ticks(limit)) {}
 
   constexpr bool unlimited() const noexcept { return value_ == none; }
   // From the first call on it stands for a fixed time.
@@ -46,6 +46,13 @@ class time_limit {
  private:
   using ticks = duration::rep;
   static constexpr ticks none = no_deadline.time_since_epoch().count();
+  template <class Count, class Period>
+  static constexpr duration in_ticks(std::chrono::duration<Count, Period> limit) noexcept {
+    using wide = std::chrono::duration<double, Period>;  // in which nothing overflows
+    if (limit <= limit.zero()) return duration::zero();
+    if (wide(limit) >= wide(duration::max())) return duration::max();
+    return std::chrono::duration_cast<duration>(limit);
+  }
   static constexpr ticks positive(duration limit) noexcept { return limit.count() > 0 ? limit.count() : 0; }
 
   ticks value_ = none;

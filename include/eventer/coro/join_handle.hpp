@@ -47,11 +47,11 @@ class join_operation {
     if (error_) throw_error(error_, "co_await of a join_handle that is empty, or that another coroutine joins already");
     return handle_.join();
   }
-  // It has lost a when_any.
-  void lose() {
+  // It has lost a when_any. False: a coroutine that was taken along has to end first.
+  bool lose() {
     if constexpr (!std::is_reference_v<Handle>) handle_.cancel();
+    return std::is_reference_v<Handle>;
   }
-  bool ends_after_losing() const noexcept { return !std::is_reference_v<Handle>; }
 
  private:
   Handle handle_;  // a reference may be to a shared stack: it is looked at where the wait begins and ends, not between

@@ -250,10 +250,12 @@ class EVENTER_API scheduler {
   // Whether an await of the running coroutine has to end with operation_canceled instead of waiting. Throws `cancelled`
   // where it may.
   bool cancellation_due() {
-    control_block& block = *running_;
-    if (EVENTER_LIKELY(!block.has(coroutine_flag::cancel_requested)) || block.has(coroutine_flag::shielded))
-      return false;
+    if (EVENTER_LIKELY(!cancellation_requested())) return false;
     return deliver_cancellation();
+  }
+  bool cancellation_requested() const noexcept {
+    return EVENTER_UNLIKELY(running_->has(coroutine_flag::cancel_requested)) &&
+           !running_->has(coroutine_flag::shielded);
   }
 
   // Cancels a coroutine: its await in progress, or its next one, throws `cancelled`. Requires: the loop's thread.
@@ -567,7 +569,7 @@ class EVENTER_API scheduler {
       return;
     }
     if (EVENTER_UNLIKELY(outcome_of(block) == outcome::exception)) unhandled_exception(block);
-    record.operations->destroy_result(block);
+    entry_of(block).operations->destroy_result(block);  // looked up again: the handler may have spawned
     store_->blocks.release(&block);
   }
 

@@ -34,6 +34,7 @@ namespace node_flag {
 inline constexpr std::uint16_t timed = 1;         // its timer is armed
 inline constexpr std::uint16_t continuation = 2;  // else it is a control block
 inline constexpr std::uint16_t queued = 4;        // a continuation in the ready queue
+inline constexpr std::uint16_t deferred = 8;      // what it waits for goes on later, on a coroutine's own stack
 }  // namespace node_flag
 
 struct wait_node {

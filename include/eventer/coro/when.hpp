@@ -49,8 +49,8 @@ template <class A>
 using combined = decltype(combinable(std::declval<A>()));
 
 // The operations of a when_any or when_all, each with a continuation of its own, and the one that waits for them. A
-// coroutine that waits goes on with each operation itself, on its own stack, because its buffers may lie there; for a
-// continuation that is done where the loop calls back.
+// coroutine that waits goes on with each operation itself, on its own stack, because its buffers may lie there, and so
+// do combinations within its combinations; for other continuations that is done where the loop calls back.
 template <class Derived, class... Operations>
 class combination {
  public:
@@ -63,9 +63,11 @@ class combination {
   // Begins all. True: it has ended. False: `who` is woken when there is something to do: call go_on().
   bool start(wait_node& who) {
     waiter_ = &who;
+    deferred_ = !who.has(node_flag::continuation) || who.has(node_flag::deferred);
     each([this](auto& one, std::size_t index) {
       one.owner = this;
       one.index = index;
+      if (deferred_) one.set(node_flag::deferred);
       if (one.state == progress::idle) this->advance(one);  // else it has lost already
     });
     return has_ended();
@@ -77,7 +79,8 @@ class combination {
     });
     return has_ended();
   }
-  // The waiter was cancelled. What is left is cancelled too; true if nothing of it has to end first.
+  // The waiter was cancelled, perhaps before start(). What is left is cancelled too; true if nothing of it has to end
+  // first.
   bool cancel() {
     static_cast<Derived&>(*this).stop_others(count);
     return go_on();
@@ -94,7 +97,7 @@ class combination {
     ~part() {
       scheduler::forget(*this);
       // Whoever waited was destroyed: what was moved in must not go on for nobody.
-      if constexpr (requires { operation.lose(); }) operation.lose();
+      if constexpr (requires { operation.lose(); }) (void)operation.lose();
     }
 
     static void on_wake(continuation& who) {
@@ -113,13 +116,12 @@ class combination {
   auto& at() noexcept {
     return std::get<I>(parts_);
   }
-  // Gives up on a part. One that takes a coroutine along is cancelled, and waited for.
+  // Gives up on a part. One that takes coroutines along is told that it has lost, and waited for until they have ended.
   template <class Part>
   static void drop(Part& which) {
     if (which.state == progress::done || which.state == progress::dropped) return;
-    if constexpr (requires { which.operation.ends_after_losing(); }) {
-      if (which.operation.ends_after_losing()) return which.operation.lose();
-    }
+    if constexpr (requires { which.operation.lose(); })
+      if (!which.operation.lose()) return;
     scheduler::forget(which);
     which.state = progress::dropped;
   }
@@ -147,12 +149,13 @@ class combination {
   }
   // On the loop's native stack.
   void on_wake() {
-    if (waiter_->has(node_flag::continuation) && !go_on()) return;
+    if (!deferred_ && !go_on()) return;
     scheduler::current()->wake(*waiter_, wake_reason::ready);
   }
 
   std::tuple<part<Operations>...> parts_;
   wait_node* waiter_ = nullptr;
+  bool deferred_ = false;
 };
 
 template <class... Operations>
@@ -262,15 +265,20 @@ class combined_operation {
   void block() {
     scheduler& here = suspending_scheduler(
         "when_any or when_all outside a coroutine: spawn one; in a C++20 coroutine that is no task, co_await async_when_any(...)");
-    if (here.cancellation_due()) return (void)(canceled_ = true);
+    if (here.cancellation_requested()) {
+      here.yield();  // whoever swallows it in a loop can't stop the others
+      (void)lose();
+    }
     bool ended = state_->start(*here.running());
     while (!ended) {
-      const wake_reason reason = here.park_until(canceled_ ? no_deadline : here.within_scope(no_deadline));
-      if (reason != wake_reason::ready && !canceled_) {
-        canceled_ = true;
-        timed_out_ = reason == wake_reason::timed_out;
+      if (canceled_) {  // until what was moved in has ended, however long that takes
+        here.park();
+        ended = state_->go_on();
+        continue;
       }
-      ended = canceled_ ? state_->cancel() : state_->go_on();
+      const wake_reason reason = here.cancellation_requested() ? wake_reason::canceled : here.park_until(no_deadline);
+      timed_out_ = reason == wake_reason::timed_out;
+      ended = reason == wake_reason::ready ? state_->go_on() : lose();
     }
   }
   bool advance(continuation& who) {
@@ -278,11 +286,14 @@ class combined_operation {
       scheduler_for_continuations().attach(who);
       return state_->start(who);
     }
-    if (who.wake == wake_reason::ready) return true;
-    canceled_ = true;
-    if (state_->cancel()) return true;
-    who.wake = wake_reason::parked;  // until what was moved in has ended
-    return false;
+    const bool ended = who.wake == wake_reason::ready ? state_->go_on() : lose();
+    if (!ended) who.wake = wake_reason::parked;
+    return ended;
+  }
+  // Cancels what has not ended; true if nothing of it has to end first. Else it goes on when that has.
+  bool lose() {
+    if (state_ == nullptr) return true;  // moved from
+    return std::exchange(canceled_, true) ? state_->go_on() : state_->cancel();
   }
   auto result() {
     if (timed_out_)

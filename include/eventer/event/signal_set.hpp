@@ -74,8 +74,9 @@ class signal_set {
     sigset_t before;
     ::pthread_sigmask(SIG_BLOCK, &set, &before);
     ::sigemptyset(&blocked_here_);
-    for (const int each : signals)
+    for (const int each : signals) {
       if (::sigismember(&before, each) == 0) ::sigaddset(&blocked_here_, each);
+    }
 #if EVENTER_EXCEPTIONS
     try {
 #endif
