@@ -1,7 +1,7 @@
 // process_mark: tells a forked child from its parent without a system call.
 //
-// It is a word in a page that the kernel clears in a child (MADV_WIPEONFORK, Linux 4.14); where it can't, a handler of
-// pthread_atfork clears it, which misses children that were not made by fork(3).
+// It is a word in a page that the kernel clears in a child (MADV_WIPEONFORK, Linux 4.14). A handler of pthread_atfork
+// clears it too, which helps where the kernel can't, but misses children that were not made by fork(3).
 #pragma once
 
 #include <pthread.h>
@@ -39,10 +39,10 @@ class process_mark {
     static constinit mark without_page{0};
     void* const page = system::map_memory(system::page_size());
     mark* const result = page == nullptr ? &without_page : ::new (page) mark(0);
-    if (page == nullptr || system::advise(page, system::page_size(), MADV_WIPEONFORK) != 0) {
-      cleared_by_handler_ = result;
-      ::pthread_atfork(nullptr, nullptr, [] { cleared_by_handler_->store(0); });
-    }
+    if (page != nullptr) (void)system::advise(page, system::page_size(), MADV_WIPEONFORK);
+    // Beside it: emulators, as qemu-user, say that they do it and do not.
+    cleared_by_handler_ = result;
+    ::pthread_atfork(nullptr, nullptr, [] { cleared_by_handler_->store(0); });
     result->store(static_cast<std::uint64_t>(::getpid()));
     return result;
   }
