@@ -211,21 +211,30 @@ TEST_CASE("no line about coroutines that nothing here can wake while another thr
 }
 
 TEST_CASE("loops run on several threads at the same time, each with its own coroutines") {
+  constexpr int count = 4;
   std::vector<std::thread> threads;
-  std::atomic<int> right{0};
-  for (int i = 0; i < 4; ++i)
-    threads.emplace_back([&right, i] {
-      for (int round = 0; round < 20; ++round)
-        right += eventer::run([i] {
-                   auto inner = eventer::spawn([i] {
-                     eventer::sleep_for(100us);
-                     return i;
-                   });
-                   return inner.join();
-                 }) == i;
+  std::atomic<int> begun{0}, ended{0}, right{0};
+  // All begin before the first ends.
+  const auto meet = [](std::atomic<int>& here) {
+    ++here;
+    while (here < count) eventer::sleep_for(100us);
+  };
+  for (int i = 0; i < count; ++i)
+    threads.emplace_back([&, i] {
+      right += eventer::run([&, i] {
+                 meet(begun);
+                 int sum = 0;
+                 for (int round = 0; round < 20; ++round)
+                   sum += eventer::spawn([i] {
+                            eventer::sleep_for(100us);
+                            return i;
+                          }).join();
+                 meet(ended);
+                 return sum;
+               }) == 20 * i;
     });
   for (auto& each : threads) each.join();
-  CHECK(right == 80);
+  CHECK(right == count);
 }
 
 TEST_CASE("no line about coroutines that nothing can wake while a descriptor or a timer can") {

@@ -91,7 +91,7 @@ TEST_CASE("a watched loop ends at once, also while another one goes on", "[fairn
 }
 
 TEST_CASE("a forked child of a watched loop ends, and its next loop is watched by a thread of its own",
-          "[fairness][epoll]") {
+          "[fairness][epoll][no-emulator]") {
   if (EVENTER_TSAN) EVENTER_SKIP("ThreadSanitizer does not know fibers in a forked child");
   const auto result = run_in_child([] {
     pid_t child = 1;

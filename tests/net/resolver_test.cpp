@@ -546,7 +546,7 @@ TEST_CASE("a program can replace the resolver that everything asks") {
   CHECK(&resolver::shared() != &net->names);
 }
 
-TEST_CASE("a forked child looks names up with threads of its own, whatever the parent's threads do") {
+TEST_CASE("a forked child looks names up with threads of its own, whatever the parent's threads do", "[no-emulator]") {
 #if EVENTER_TSAN
   EVENTER_SKIP("ThreadSanitizer does not allow threads after a fork of a process with threads");
 #else

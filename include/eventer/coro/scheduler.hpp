@@ -376,9 +376,6 @@ class EVENTER_API scheduler {
     });
     store_->owner = nullptr;
     if (store_->orphans == 0) delete store_;
-#if EVENTER_TSAN
-    for (void* const each : fibers_) context::destroy_fiber(each);
-#endif
   }
 
   // Called when an exception has left a coroutine that nobody can join any more.
