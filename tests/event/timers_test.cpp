@@ -10,7 +10,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr auto patience = 3s;  // how long a starved test goes on before it gives up
+constexpr auto patience = 30s;  // how long a starved test goes on before it gives up
 
 eventer::tcp_stream device(const char* path, int flags) {
   return eventer::tcp_stream::from_fd(::open(path, flags | O_CLOEXEC)).value();
