@@ -56,6 +56,22 @@ build() {
   }
 }
 
+# failures_of REPORT: the failed cases of a Catch2 XML report, each with the expressions that were false, or where the report breaks off.
+failures_of() {
+  python3 - "$1" <<'PY'
+import html, re, sys
+report = open(sys.argv[1], errors="replace").read()
+def text(part): return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", part)).split())
+for name, body in re.findall(r"<TestCase name=\"([^\"]*)\"(.*?)(?=<TestCase |\Z)", report, re.S):
+    if "<OverallResult success=\"true\"" in body: continue
+    print("  failed:", html.unescape(name))
+    for line, what in re.findall(r"<Expression success=\"false\"[^>]*line=\"(\d+)\"[^>]*>(.*?)</Expression>", body, re.S):
+        print(f"    line {line}: {text(what)}")
+    for what in re.findall(r"<(?:Failure|Exception|FatalErrorCondition|Info)\b[^>]*>(.*?)</", body, re.S): print("   ", text(what))
+    if "<OverallResult" not in body: print("    the report breaks off here:", text(body[-600:]))
+PY
+}
+
 passed=0 failed=0 skipped=0
 
 # suite NAME COMMAND...: runs one Catch2 program and counts its test cases from its own XML report.
@@ -85,8 +101,8 @@ PY
   if [ "$one_failed" -ne 0 ] || [ $((one_passed + one_skipped)) -eq 0 ]; then
     [ "$one_failed" -eq 0 ] && failed=$((failed + 1))
     say "FAIL $name: $one_passed passed, $one_failed failed, exit status $status"
+    failures_of "$report"
     tail -n 20 "$report.out"
-    timeout -k 5 120 "$@" -r compact 2>&1 </dev/null | tail -n 40 || true
   else
     say "ok   $name: $one_passed passed, $one_skipped skipped"
   fi
