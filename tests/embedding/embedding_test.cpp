@@ -340,7 +340,6 @@ EMBEDDING_TEST("an exception leaves poll, and everything else still happens") {
 }
 
 EMBEDDING_TEST("nothing is lost where far more becomes ready than one poll takes") {
-  if (EVENTER_TSAN) EVENTER_SKIP("ThreadSanitizer has room for 8,000 coroutines in the life of a process");
   embedded all;
   constexpr std::size_t count = 1000;
   std::vector<stream_pair> streams;

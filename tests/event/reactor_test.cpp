@@ -1,6 +1,5 @@
 // What a loop may expect of every reactor: one table of cases, run with each. Where two of them differ, the case says
 // how. kqueue runs over the imitation in tests/fake_kqueue.
-#include <dirent.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -20,6 +19,7 @@
 #include "../catch.hpp"
 #include "../child.hpp"
 #include "../faults.hpp"
+#include "../plain_descriptors.hpp"
 #include "../reactors.hpp"
 #include "eventer/event/reactor/default_reactor.hpp"
 
@@ -39,14 +39,7 @@ namespace {
 constexpr time_point only_look = time_point::min();
 time_point in(eventer::duration limit) { return eventer::clock::now() + limit; }
 
-struct ends {
-  unique_fd ours, peer;
-};
-ends unix_pair() {
-  int both[2];
-  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, both) != 0) throw std::runtime_error("pair");
-  return {unique_fd(both[0]), unique_fd(both[1])};
-}
+using ends = plain_pair;
 ends pipe_with_our(bool reader) {
   int both[2];
   if (::pipe2(both, O_CLOEXEC | O_NONBLOCK) != 0) throw std::runtime_error("pipe2");
@@ -79,17 +72,6 @@ ends tcp_pair() {
   return result;
 }
 
-void give(const unique_fd& to, std::string_view text, int flags = 0) {
-  if (::send(to.get(), text.data(), text.size(), flags | MSG_NOSIGNAL) != static_cast<ssize_t>(text.size()))
-    throw std::runtime_error("send");
-}
-// The bytes, "<end>", "<nothing>" or the error's text.
-std::string take(const unique_fd& from) {
-  char bytes[256];
-  const ssize_t got = ::read(from.get(), bytes, sizeof bytes);
-  if (got > 0) return {bytes, static_cast<std::size_t>(got)};
-  return got == 0 ? "<end>" : errno == EAGAIN ? "<nothing>" : std::generic_category().message(errno);
-}
 void fill(const unique_fd& which) {
   const std::string block(std::size_t{64} << 10, 'f');
   while (::write(which.get(), block.data(), block.size()) > 0) {
@@ -135,14 +117,6 @@ bool readable(int fd, int milliseconds = 0) {
   return ::poll(&one, 1, milliseconds) == 1;
 }
 
-std::size_t open_descriptors() {
-  DIR* const folder = ::opendir("/proc/self/fd");
-  std::size_t count = 0;
-  while (::readdir(folder) != nullptr) ++count;
-  ::closedir(folder);
-  return count;
-}
-
 // Makes the nth system call from here on fail, whichever it is.
 class nth_call_fails {
  public:
@@ -177,12 +151,12 @@ class blocked_signals {
 REACTOR_TEST("what is ready at the registration is reported at once") {
   const auto loop = tested_reactor::make();
   SECTION("room to write") {
-    const ends pair = unix_pair();
+    const ends pair = plain_socket_pair();
     REQUIRE_FALSE(loop->add(pair.ours.get(), 7));
     CHECK(next_report(*loop, 7) == io_mask::write);
   }
   SECTION("bytes") {
-    const ends pair = unix_pair();
+    const ends pair = plain_socket_pair();
     give(pair.peer, "x");
     REQUIRE_FALSE(loop->add(pair.ours.get(), 7));
     CHECK(next_report(*loop, 7) == (io_mask::read | io_mask::write));
@@ -200,7 +174,7 @@ REACTOR_TEST("what is ready at the registration is reported at once") {
 
 REACTOR_TEST("what was reported is not reported again until something new comes") {
   const auto loop = tested_reactor::make();
-  const ends pair = unix_pair();
+  const ends pair = plain_socket_pair();
   REQUIRE_FALSE(loop->add(pair.ours.get(), 7));
   CHECK(next_report(*loop, 7) == io_mask::write);
   give(pair.peer, "one");
@@ -223,7 +197,7 @@ REACTOR_TEST("each token comes once in a wait, and nothing is lost when more is 
   std::uint64_t token = 0;
   const auto token_of = [](std::uint64_t index) { return index << 32 | (index * 2); };
   for (int i = 0; i < 150; ++i) {
-    const ends& pair = pairs.emplace_back(unix_pair());
+    const ends& pair = pairs.emplace_back(plain_socket_pair());
     give(pair.ours, "x");
     give(pair.peer, "x");
     REQUIRE_FALSE(loop->add(pair.ours.get(), token_of(++token)));
@@ -247,7 +221,7 @@ REACTOR_TEST("each token comes once in a wait, and nothing is lost when more is 
 REACTOR_TEST("a half-close behind bytes is special, the bytes and then the end can be read, and writing goes on") {
   const auto loop = tested_reactor::make();
   const bool tcp = GENERATE(false, true), registered_before = GENERATE(false, true);
-  const ends pair = tcp ? tcp_pair() : unix_pair();
+  const ends pair = tcp ? tcp_pair() : plain_socket_pair();
   if (registered_before) {
     REQUIRE_FALSE(loop->add(pair.ours.get(), 7));
     CHECK(next_report(*loop, 7) == io_mask::write);
@@ -314,7 +288,7 @@ REACTOR_TEST("urgent data is special") {
     REQUIRE_FALSE(loop->add(pair.ours.get(), 7));
     CHECK(next_report(*loop, 7) == io_mask::write);
   }
-  give(pair.peer, "!", MSG_OOB);
+  REQUIRE(::send(pair.peer.get(), "!", 1, MSG_OOB | MSG_NOSIGNAL) == 1);
   if (once) REQUIRE_FALSE(loop->arm_once(pair.ours.get(), 7, io_mask::read));
   CHECK(has(reported(*loop, 7, io_mask::special), io_mask::special));
 }
@@ -369,7 +343,7 @@ REACTOR_TEST("what was to be told of a pipe's end is not, after a remove") {
 
 REACTOR_TEST("closing ends a registration") {
   const auto loop = tested_reactor::make();
-  ends pair = unix_pair();
+  ends pair = plain_socket_pair();
   REQUIRE_FALSE(loop->add(pair.ours.get(), 7));
   pair.ours.reset();
   CHECK(silent(*loop));
@@ -378,7 +352,7 @@ REACTOR_TEST("closing ends a registration") {
 
 REACTOR_TEST("a duplicate keeps a closed registration with epoll, not with kqueue; remove ends it with both") {
   const auto loop = tested_reactor::make();
-  ends pair = unix_pair();
+  ends pair = plain_socket_pair();
   REQUIRE_FALSE(loop->add(pair.ours.get(), 7));
   CHECK(next_report(*loop, 7) == io_mask::write);
   const unique_fd duplicate(::dup(pair.ours.get()));
@@ -397,7 +371,7 @@ REACTOR_TEST("a duplicate keeps a closed registration with epoll, not with kqueu
 
 REACTOR_TEST("removing twice, or what was never there or is closed, is harmless") {
   const auto loop = tested_reactor::make();
-  ends pair = unix_pair();
+  ends pair = plain_socket_pair();
   const int number = pair.ours.get();
   loop->remove(number);
   REQUIRE_FALSE(loop->add(number, 7));
@@ -420,7 +394,7 @@ REACTOR_TEST("a number that is used again is reported with its new token") {
   };
   constexpr int number = 200;
   for (std::uint64_t token = 1; token < 4; ++token) {
-    ends pair = unix_pair();
+    ends pair = plain_socket_pair();
     pair.ours = unique_fd(::fcntl(pair.ours.get(), F_DUPFD_CLOEXEC, number));
     REQUIRE(pair.ours.get() == number);
     REQUIRE_FALSE(watch(number, token));
@@ -433,7 +407,7 @@ REACTOR_TEST("a number that is used again is reported with its new token") {
 
 REACTOR_TEST("what is no open descriptor is refused") {
   const auto loop = tested_reactor::make();
-  ends pair = unix_pair();
+  ends pair = plain_socket_pair();
   const int number = pair.ours.get();
   pair.ours.reset();
   for (const int fd : {number, -1}) {
@@ -470,7 +444,7 @@ REACTOR_TEST("a regular file is refused by epoll and always ready with kqueue") 
 
 REACTOR_TEST("one arming gives one report") {
   const auto loop = tested_reactor::make();
-  const ends pair = unix_pair();
+  const ends pair = plain_socket_pair();
   give(pair.peer, "x");
   for (const io_mask interest : {io_mask::read, io_mask::write, io_mask::read | io_mask::write}) {
     REQUIRE_FALSE(loop->arm_once(pair.ours.get(), 7, interest));
@@ -482,7 +456,7 @@ REACTOR_TEST("one arming gives one report") {
 
 REACTOR_TEST("what is not armed for is not reported") {
   const auto loop = tested_reactor::make();
-  const ends pair = unix_pair();
+  const ends pair = plain_socket_pair();
   REQUIRE_FALSE(loop->arm_once(pair.ours.get(), 7, io_mask::read));
   CHECK(silent(*loop));  // though it is writable
   give(pair.peer, "x");
@@ -497,7 +471,7 @@ REACTOR_TEST("what is not armed for is not reported") {
 
 REACTOR_TEST("after the writer's report the reader is armed still with kqueue, and not with epoll") {
   const auto loop = tested_reactor::make();
-  const ends pair = unix_pair();
+  const ends pair = plain_socket_pair();
   REQUIRE_FALSE(loop->arm_once(pair.ours.get(), 7, io_mask::read | io_mask::write));
   CHECK(next_report(*loop, 7) == io_mask::write);
   give(pair.peer, "x");
@@ -508,7 +482,7 @@ REACTOR_TEST("after the writer's report the reader is armed still with kqueue, a
 
 REACTOR_TEST("arming anew replaces what was armed") {
   const auto loop = tested_reactor::make();
-  const ends pair = unix_pair();
+  const ends pair = plain_socket_pair();
   fill(pair.ours);
   REQUIRE_FALSE(loop->arm_once(pair.ours.get(), 7, io_mask::write));
   REQUIRE_FALSE(loop->arm_once(pair.ours.get(), 8, io_mask::read));
@@ -521,7 +495,7 @@ REACTOR_TEST("arming anew replaces what was armed") {
 
 REACTOR_TEST("a registration takes the place of an arming, and goes on after the first report") {
   const auto loop = tested_reactor::make();
-  const ends pair = unix_pair();
+  const ends pair = plain_socket_pair();
   REQUIRE_FALSE(loop->arm_once(pair.ours.get(), 7, io_mask::read));
   REQUIRE_FALSE(loop->add(pair.ours.get(), 8));
   CHECK(next_report(*loop, 8) == io_mask::write);
@@ -534,7 +508,7 @@ REACTOR_TEST("a registration takes the place of an arming, and goes on after the
 
 REACTOR_TEST("an arming takes the place of a registration, and ends with its report") {
   const auto loop = tested_reactor::make();
-  const ends pair = unix_pair();
+  const ends pair = plain_socket_pair();
   REQUIRE_FALSE(loop->add(pair.ours.get(), 7));
   CHECK(next_report(*loop, 7) == io_mask::write);
   give(pair.peer, "x");
@@ -547,7 +521,7 @@ REACTOR_TEST("an arming takes the place of a registration, and ends with its rep
 
 REACTOR_TEST("a writer who waits is not told of a half-close, a reader is, each time") {
   const auto loop = tested_reactor::make();
-  const ends pair = unix_pair();
+  const ends pair = plain_socket_pair();
   fill(pair.ours);
   REQUIRE(::shutdown(pair.peer.get(), SHUT_WR) == 0);
   REQUIRE_FALSE(loop->arm_once(pair.ours.get(), 7, io_mask::write));
@@ -561,7 +535,7 @@ REACTOR_TEST("a writer who waits is not told of a half-close, a reader is, each 
 
 REACTOR_TEST("a peer that is gone tells a reader and a writer who wait together") {
   const auto loop = tested_reactor::make();
-  ends pair = unix_pair();
+  ends pair = plain_socket_pair();
   fill(pair.ours);
   REQUIRE_FALSE(loop->arm_once(pair.ours.get(), 7, io_mask::read | io_mask::write));
   CHECK(silent(*loop));
@@ -605,7 +579,7 @@ REACTOR_TEST("wake on another thread ends a wait, whichever is first") {
 
 REACTOR_TEST("wake comes with what else is ready") {
   const auto loop = tested_reactor::make();
-  const ends pair = unix_pair();
+  const ends pair = plain_socket_pair();
   REQUIRE_FALSE(loop->add(pair.ours.get(), 7));
   loop->wake();
   CHECK(next_report(*loop, 7) == io_mask::write);
@@ -648,7 +622,7 @@ REACTOR_TEST("a deadline in less than a millisecond is not rounded up to one") {
 
 REACTOR_TEST("a signal ends a wait with nothing to report") {
   const auto loop = tested_reactor::make();
-  const ends pair = unix_pair();
+  const ends pair = plain_socket_pair();
   SECTION("injected") {
     REQUIRE_FALSE(loop->add(pair.ours.get(), 7));
     faults injected;
@@ -673,7 +647,7 @@ REACTOR_TEST("a signal ends a wait with nothing to report") {
 
 REACTOR_TEST("the handle is readable while there is something to report") {
   const auto loop = tested_reactor::make();
-  const ends pair = unix_pair();
+  const ends pair = plain_socket_pair();
   CHECK_FALSE(readable(loop->native_handle()));
   REQUIRE_FALSE(loop->add(pair.ours.get(), 7));
   CHECK(readable(loop->native_handle()));
@@ -716,7 +690,7 @@ REACTOR_TEST("an edge-triggered parent hears each announced deadline") {
     CHECK_FALSE(hears(0));
   }
   SECTION("and a wake-up, and what comes") {
-    const ends pair = unix_pair();
+    const ends pair = plain_socket_pair();
     REQUIRE_FALSE(loop->add(pair.ours.get(), 7));
     CHECK(hears(2000));
     CHECK(next_report(*loop, 7) == io_mask::write);
@@ -867,7 +841,7 @@ REACTOR_TEST("a signal source can be watched like any descriptor, also by a loop
 
 REACTOR_TEST("rebuilding forgets every registration, and neither a wake-up nor the announced deadline") {
   const auto loop = tested_reactor::make();
-  const ends pair = unix_pair();
+  const ends pair = plain_socket_pair();
   give(pair.peer, "x");
   REQUIRE_FALSE(loop->add(pair.ours.get(), 7));
   REQUIRE_FALSE(loop->arm_once(pair.peer.get(), 8, io_mask::write));
@@ -898,7 +872,7 @@ REACTOR_TEST("wake may be called while the set is made anew") {
 
 REACTOR_TEST("after a fork the child makes its own set and does not disturb its parent") {
   const auto loop = tested_reactor::make();
-  const ends pair = unix_pair();
+  const ends pair = plain_socket_pair();
   fill(pair.ours);
   REQUIRE_FALSE(loop->add(pair.ours.get(), 7));
   const time_point announced = in(1h);
@@ -910,7 +884,7 @@ REACTOR_TEST("after a fork the child makes its own set and does not disturb its 
       loop->announce(announced);  // what the parent has announced is the parent's
       if (counted.calls(call::timerfd_settime) + counted.calls(call::kevent) == 0) ::_exit(6);
     }
-    const ends own = unix_pair();
+    const ends own = plain_socket_pair();
     if (loop->add(own.ours.get(), 8) || next_report(*loop, 8) != io_mask::write) ::_exit(2);
     loop->announce(in(0ns));
     if (!readable(loop->native_handle(), 2000) || !loop->wait(only_look).empty()) ::_exit(3);
@@ -930,7 +904,7 @@ REACTOR_TEST("after a fork the child makes its own set and does not disturb its 
 
 REACTOR_TEST("a wait that the kernel refuses throws, and the next one works") {
   const auto loop = tested_reactor::make();
-  const ends pair = unix_pair();
+  const ends pair = plain_socket_pair();
   REQUIRE_FALSE(loop->add(pair.ours.get(), 7));
   {
     faults injected;
@@ -942,14 +916,14 @@ REACTOR_TEST("a wait that the kernel refuses throws, and the next one works") {
 
 REACTOR_TEST("a rebuild that fails leaves all as it was") {
   const auto loop = tested_reactor::make();
-  const ends pair = unix_pair();
+  const ends pair = plain_socket_pair();
   fill(pair.ours);
   REQUIRE_FALSE(loop->add(pair.ours.get(), 7));
   loop->wait(only_look);
   loop->announce(in(1h));
   int failures = 0;
   for (int nth = 1;; ++nth, ++failures) {
-    const std::size_t before = open_descriptors();
+    const auto before = open_descriptors();
     {
       const nth_call_fails injected(nth, EMFILE);
       const std::error_code error = loop->rebuild();
@@ -1010,14 +984,14 @@ REACTOR_TEST("whichever system call fails, there is an error or no harm, and no 
     loop->wait(in(100us));
     loop->announce(no_deadline);
   };
-  const ends pair = unix_pair();
+  const ends pair = plain_socket_pair();
   ends broken = pipe_with_our(false);
   broken.peer.reset();
   use_everything(pair, broken);
   for (const int error : {EMFILE, ENOMEM, EINTR}) {
     for (int nth = 1;; ++nth) {
       REQUIRE(nth < 100);
-      const std::size_t before = open_descriptors();
+      const auto before = open_descriptors();
       bool happened;
       {
         const nth_call_fails injected(nth, error);

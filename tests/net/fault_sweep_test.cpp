@@ -1,15 +1,14 @@
 // Every system call of a small client and server fails once, in turn, with every errno that a kernel may have in store:
 // nothing hangs, no descriptor stays open, and a client that tries again gets its answer.
-#include <dirent.h>
 
 #include <algorithm>
 #include <memory>
-#include <set>
 #include <string>
 #include <vector>
 
 #include "../captured_log.hpp"
 #include "../catch.hpp"
+#include "../plain_descriptors.hpp"
 #include "../two_worlds.hpp"
 #include "eventer/eventer.hpp"
 
@@ -63,17 +62,6 @@ const call calls[] = {
     call::write,          call::writev,
 };
 const int errors[] = {EINTR, EAGAIN, EMFILE, ENOMEM, ECONNRESET, EPIPE, EPERM};
-
-std::set<int> open_descriptors() {
-  std::set<int> all;
-  DIR* const folder = ::opendir("/proc/self/fd");
-  while (const dirent* const each = ::readdir(folder)) {
-    const int fd = std::atoi(each->d_name);
-    if (fd != ::dirfd(folder)) all.insert(fd);
-  }
-  ::closedir(folder);
-  return all;
-}
 
 constexpr auto limit = 5s;
 constexpr int attempts = 5;

@@ -1,6 +1,5 @@
 // Connecting to whichever of several addresses answers, and by name: who wins, after what time, and that nothing of the
 // losers stays.
-#include <dirent.h>
 
 #include <atomic>
 #include <memory>
@@ -14,6 +13,7 @@
 #include "../child.hpp"
 #include "../faults.hpp"
 #include "../foreign_coroutines.hpp"
+#include "../plain_descriptors.hpp"
 #include "../sockets.hpp"
 #include "eventer/eventer.hpp"
 
@@ -28,14 +28,6 @@ using call = faults::call;
 namespace {
 
 using addresses = eventer::io_result<std::vector<endpoint>>;
-
-int open_descriptors() {
-  DIR* const all = ::opendir("/proc/self/fd");
-  int count = -1;  // the directory's own
-  while (const dirent* const each = ::readdir(all)) count += each->d_name[0] != '.';
-  ::closedir(all);
-  return count;
-}
 
 // How this thread's next calls of connect(2) go, a letter each: n never answers, r is refused, u has no route, c
 // connects. Those after them connect.
@@ -209,7 +201,7 @@ TEST_CASE("the first address that answers wins, each next one begins 250 ms late
   for (const auto& [name, connect] : callers) {
     for (const auto& [script, winner, attempts, time, limit] : table) {
       CAPTURE(name, script);
-      const int descriptors = open_descriptors();
+      const auto descriptors = open_descriptors();
       {
         eventer::manual_clock clock;
         eventer::event_loop loop({.clock = &clock});
@@ -245,7 +237,7 @@ TEST_CASE("while a race runs each attempt has a socket, and the winner alone kee
   eventer::run(
       [&clock] {
         auto acceptor = tcp_acceptor::listen("127.0.0.1:0").value();
-        const int descriptors = open_descriptors();
+        const auto descriptors = open_descriptors();
         const scripted_connects connects("nn");
         const std::vector<endpoint> where(3, acceptor.local());
         auto connecting = eventer::spawn([where] { return tcp_stream::connect(where, 10s); });
@@ -253,20 +245,20 @@ TEST_CASE("while a race runs each attempt has a socket, and the winner alone kee
           for (int i = 0; i < 3; ++i) next_turn();
         };
         turns();
-        CHECK(open_descriptors() == descriptors + 1);
+        CHECK(open_descriptors().size() == descriptors.size() + 1);
         clock.advance(249ms);
         turns();
         CHECK(connects.made() == 1);
         clock.advance(1ms);
         turns();
         CHECK(connects.made() == 2);
-        CHECK(open_descriptors() == descriptors + 2);
+        CHECK(open_descriptors().size() == descriptors.size() + 2);
         CHECK_FALSE(connecting.done());
         clock.advance(250ms);
         auto client = connecting.join();
         CHECK(connects.made() == 3);
         REQUIRE(client.has_value());
-        CHECK(open_descriptors() == descriptors + 1);
+        CHECK(open_descriptors().size() == descriptors.size() + 1);
         auto server = acceptor.accept().value();
         CHECK(client->write_all("hello").has_value());
         CHECK(read_text(server) == "hello");
@@ -275,20 +267,20 @@ TEST_CASE("while a race runs each attempt has a socket, and the winner alone kee
 }
 
 TEST_CASE("a race that is cancelled, or whose loop ends, closes every socket", "[epoll]") {
-  const int descriptors = open_descriptors();
+  const auto descriptors = open_descriptors();
   const std::vector<endpoint> where(3, nobody_listens());
   {
     const scripted_connects connects("nnn");
     eventer::manual_clock clock;
     eventer::run(
         [&where] {
-          const int before = open_descriptors();
+          const auto before = open_descriptors();
           auto stackful = eventer::spawn([where] { return tcp_stream::connect(where).has_value(); });
           auto task = eventer::spawn([](std::vector<endpoint> to) -> eventer::task<bool> {
             co_return (co_await tcp_stream::async_connect(to)).has_value();
           }(where));
           eventer::sleep_for(300ms);
-          CHECK(open_descriptors() > before);
+          CHECK(open_descriptors().size() > before.size());
           stackful.cancel();
           task.cancel();
           CHECK(stackful.try_join().error() == std::errc::operation_canceled);
@@ -322,7 +314,7 @@ TEST_CASE("a plain thread races too, in poll") {
   const full_listener dead;
   auto acceptor = tcp_acceptor::listen("127.0.0.1:0").value();
   const endpoint alive = acceptor.local(), nobody = nobody_listens();
-  const int descriptors = open_descriptors();
+  const auto descriptors = open_descriptors();
   {
     const auto start = eventer::clock::now();
     const auto late = tcp_stream::connect(std::vector{dead.address(), alive});
@@ -492,7 +484,7 @@ TEST_CASE("each call that can fail in a race or a connect by name costs one addr
           std::pair{call::setsockopt, ENOBUFS}, std::pair{call::poll, ENOMEM}, std::pair{call::fstat, ENOMEM}}) {
       for (const int times : {1, 2, 1000}) {
         CAPTURE(by_name, static_cast<int>(which), error, times);
-        const int descriptors = open_descriptors();
+        const auto descriptors = open_descriptors();
         faults injected;
         injected.fail(which, error, times);
         {

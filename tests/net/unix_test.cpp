@@ -12,6 +12,7 @@
 
 #include "../catch.hpp"
 #include "../faults.hpp"
+#include "../plain_descriptors.hpp"
 #include "../sockets.hpp"
 #include "../two_worlds.hpp"
 #include "eventer/eventer.hpp"
@@ -35,12 +36,6 @@ std::string fresh_address(bool abstract) {
   return abstract ? "unix:@" + name : "unix:/tmp/" + name;
 }
 std::string path_of(const std::string& address) { return address.substr(5); }
-
-int open_descriptors() {
-  int count = 0;
-  for (int fd = 0; fd < 1024; ++fd) count += ::fcntl(fd, F_GETFD) >= 0;
-  return count;
-}
 
 }  // namespace
 
@@ -290,7 +285,7 @@ TEST_CASE("unix sockets work on plain threads as well") {
 }
 
 TEST_CASE("pairs and pipes that can't be had say why, and leave no descriptor open") {
-  const int before = open_descriptors();
+  const auto before = open_descriptors();
   {
     faults injected;
     for (const int error : {EMFILE, ENFILE, ENOMEM}) {
@@ -306,7 +301,7 @@ TEST_CASE("pairs and pipes that can't be had say why, and leave no descriptor op
 }
 
 TEST_CASE("descriptors of every kind are closed with their streams, and are not inherited by programs") {
-  const int before = open_descriptors();
+  const auto before = open_descriptors();
   {
     auto pair = unix_stream::pair().value();
     auto pipe = unix_stream::pipe().value();

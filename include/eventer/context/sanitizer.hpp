@@ -29,6 +29,9 @@ void __asan_get_shadow_mapping(std::size_t* scale, std::size_t* offset);
 }
 #endif
 #if EVENTER_TSAN
+#include <unistd.h>
+
+#include <vector>
 extern "C" {
 void* __tsan_get_current_fiber();
 void* __tsan_create_fiber(unsigned flags);
@@ -80,8 +83,44 @@ constexpr std::size_t shadow_bytes(std::size_t) noexcept { return 0; }
 
 #if EVENTER_TSAN
 inline void* current_fiber() { return __tsan_get_current_fiber(); }
-inline void* create_fiber() { return __tsan_create_fiber(0); }
-inline void destroy_fiber(void* fiber) { __tsan_destroy_fiber(fiber); }
+// ThreadSanitizer has room for about 8,000 fibers, so ended ones are used again, on the thread that had them: what one
+// of another thread has seen would hide races between the two. Not in a forked child: there races with the parent's
+// past would be found.
+class fiber_pool {
+ public:
+  static void* take() {
+    if (of_thread_.process_ != ::getpid()) of_thread_.begin_anew();
+    if (of_thread_.free_.empty()) return __tsan_create_fiber(0);
+    void* const fiber = of_thread_.free_.back();
+    of_thread_.free_.pop_back();
+    return fiber;
+  }
+  static void give_back(void* fiber) {
+    if (fiber == nullptr) return;
+    if (thread_ends_)
+      __tsan_destroy_fiber(fiber);
+    else if (of_thread_.process_ == ::getpid())
+      of_thread_.free_.push_back(fiber);
+  }
+
+ private:
+  ~fiber_pool() {
+    thread_ends_ = true;
+    if (process_ != ::getpid()) return;
+    for (void* const each : free_) __tsan_destroy_fiber(each);
+  }
+
+  void begin_anew() {
+    free_.clear();
+    process_ = ::getpid();
+  }
+
+  std::vector<void*> free_;
+  pid_t process_ = ::getpid();
+  static thread_local fiber_pool of_thread_;
+  static inline constinit thread_local bool thread_ends_ = false;
+};
+inline thread_local fiber_pool fiber_pool::of_thread_;
 // Flags 0: the switch orders what was done before it.
 EVENTER_ALWAYS_INLINE void switch_fiber(void* fiber) { __tsan_switch_to_fiber(fiber, 0); }
 #endif

@@ -208,7 +208,7 @@ class coroutine {
     if ((self.flags & ended) != 0) broken_rule("resume() of a coroutine that has ended: ask done() first");
     if (!self.stack->occupy(self)) out_of_memory();
 #if EVENTER_TSAN
-    self.notes.fiber = context::create_fiber();
+    self.notes.fiber = context::fiber_pool::take();
 #endif
     context::unpoison_memory(self.stack->memory().bottom(), self.stack->memory().size());  // what an ended one has left
     self.sp = context::make_context(self.stack->top(), &entry, &self);
@@ -251,7 +251,7 @@ class coroutine {
     self.stack->forget(self);
     self.sp = nullptr;
 #if EVENTER_TSAN
-    if (self.notes.fiber != nullptr) context::destroy_fiber(std::exchange(self.notes.fiber, nullptr));
+    context::fiber_pool::give_back(std::exchange(self.notes.fiber, nullptr));
 #endif
 #if EVENTER_EXCEPTIONS
     if ((self.flags & failed) == 0) return;

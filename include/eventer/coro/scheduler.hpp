@@ -236,6 +236,9 @@ class EVENTER_API scheduler {
   }
   std::size_t continuation_count() const noexcept { return continuation_count_; }
 
+  // Where a select begins to look, so that none of its cases starves.
+  std::size_t next_select() noexcept { return selects_++; }
+
   // A wait for something that another thread will do has begun or ended: virtual time stands still meanwhile.
   void count_outside_wait(bool begins) noexcept { begins ? ++outside_waits_ : --outside_waits_; }
   std::size_t outside_waits() const noexcept { return outside_waits_; }
@@ -486,7 +489,7 @@ class EVENTER_API scheduler {
       return false;
     }
 #if EVENTER_TSAN
-    block.notes.fiber = take_fiber();
+    block.notes.fiber = context::fiber_pool::take();
 #endif
     native_fp_ = context::fp_environment::current();
     context::unpoison_memory(block.stack->memory().bottom(),
@@ -496,19 +499,6 @@ class EVENTER_API scheduler {
         block.stack->top(), detached(block) && !wants_exceptions() ? operations.run_detached : operations.run, &block);
     return true;
   }
-
-#if EVENTER_TSAN
-  // ThreadSanitizer has room for about 8,000 fibers, so ended ones are used again.
-  void* take_fiber() {
-    if (fibers_.empty()) return context::create_fiber();
-    void* const fiber = fibers_.back();
-    fibers_.pop_back();
-    return fiber;
-  }
-  void return_fiber(void* fiber) {
-    if (fiber != nullptr) fibers_.push_back(fiber);
-  }
-#endif
 
   EVENTER_ALWAYS_INLINE void release_stack(control_block& block) noexcept {
     if (block.stack == nullptr) return;
@@ -557,7 +547,7 @@ class EVENTER_API scheduler {
     if (block.high_water_mark > record.high_water_mark) record.high_water_mark = block.high_water_mark;
     release_stack(block);
 #if EVENTER_TSAN
-    return_fiber(block.notes.fiber);
+    context::fiber_pool::give_back(block.notes.fiber);
 #endif
     --living_;
     if (block.has(coroutine_flag::has_handle)) {
@@ -701,15 +691,13 @@ class EVENTER_API scheduler {
   std::size_t continuation_count_ = 0;
   continuation forgotten_{[](continuation&) {}};  // stands in the ready queue for one that was forgotten
   std::size_t outside_waits_ = 0;
+  std::size_t selects_ = 0;
   std::size_t living_ = 0;
   std::size_t refused_ = 0;
   std::uint64_t draws_ = options_.seed;
   std::uint32_t last_number_ = 0;
   context::fp_environment native_fp_ = context::fp_environment::current();
   bool fp_change_reported_ = false;
-#if EVENTER_TSAN
-  std::vector<void*> fibers_;
-#endif
 
   static inline constinit thread_local scheduler* current_ = nullptr;
   std::atomic<scheduler**> thread_{&current_};  // stands for the thread
