@@ -74,6 +74,13 @@ class split_slab {
   }
   static void* owner_of(const Hot* block) noexcept { return chunk_of(block).owner; }
 
+  // Whether it is a block of a chunk that is still here.
+  bool owns(const Hot* block) const noexcept {
+    for (const chunk* const each : all_)
+      if (chunk_source::chunk_of(block) == each) return true;
+    return false;
+  }
+
   // Visits every block that was ever handed out from a chunk still in use: whoever visits must know a released one when
   // it sees it.
   template <class Visitor>

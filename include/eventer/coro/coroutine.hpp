@@ -108,6 +108,11 @@ class coroutine {
     if (EVENTER_UNLIKELY((state_.current->flags & unwinding) != 0)) unwind(*state_.current);
   }
 
+  // Whether the caller runs in a coroutine of this class, on a stack that others use too.
+  static bool is_on_shared_stack() noexcept {
+    return state_.current != nullptr && (state_.current->flags & owns_stack) == 0;
+  }
+
   // Whether it has ended, so that resume() must not be called any more.
   bool done() const noexcept { return block_ == nullptr || (block_->flags & ended) != 0; }
   // Bytes of the stack in use at the last suspension: what a switch to another coroutine of the stack copies. 0 before
@@ -289,13 +294,11 @@ class coroutine {
   }
 
   EVENTER_NOINLINE static void check_resumable_here() {
-    const control_block* const outer = scheduler::running_block();
-    const bool on_shared = (state_.current != nullptr && (state_.current->flags & owns_stack) == 0) ||
-                           (state_.current == nullptr && outer != nullptr && !outer->has(coroutine_flag::own_stack));
-    if (on_shared)
+    const bool in_loop = state_.current == nullptr && scheduler::running_block() != nullptr;
+    if (is_on_shared_stack() || (in_loop && scheduler::current()->is_on_shared_stack()))
       broken_rule(
           "coroutine::resume() or its destructor on a shared stack, whose bytes it may have to copy: call it from the thread's own stack, or "
-          "from a coroutine with an own stack");
+          "from a coroutine with an own stack, or in call_on_own_stack");
   }
   [[noreturn]] EVENTER_NOINLINE static void out_of_memory() {
     throw_error(std::make_error_code(std::errc::not_enough_memory),

@@ -24,6 +24,16 @@ struct entry_record {
   // Sums and maxima of those that have ended; the report adds the living ones.
   std::uint64_t swaps = 0, bytes_copied = 0;
   std::uint32_t high_water_mark = 0;
+  std::uint64_t adapted = 0;  // how many were given stacks of their own by loop_options::adaptive_stacks
+  bool own_stacks = false;    // and so will the next ones
+
+  // Whether stacks of their own would cost less than what they copy. One that is not in the pool costs 4-5 us and two
+  // pages or more, as much as copying a quarter of a megabyte in small pieces (bench_own_stacks). The mean is taken
+  // over all, so that a few busy ones among many that are idle do not count.
+  static constexpr std::uint64_t adapt_after = 8, adapt_bytes = std::uint64_t{256} << 10;
+  static bool copies_much(std::uint64_t spawned, std::uint64_t bytes_copied) noexcept {
+    return spawned >= adapt_after && bytes_copied / spawned >= adapt_bytes;
+  }
 };
 
 class entry_table {

@@ -1,7 +1,7 @@
 // join_handle<R>: asks a spawned coroutine for its result. Dropping it detaches the coroutine.
 //
 // A handle to a coroutine of this thread's loop points at its control block; one that came from another thread's spawn
-// shares a remote_join with it. The first kind is used on its loop's thread only.
+// shares a remote_join with it. The first kind is used on its loop's thread only, but for cancel().
 #pragma once
 
 #include <cstdint>
@@ -122,10 +122,12 @@ class join_handle {
 
   // Asks the coroutine to end: its await in progress, or its next one, throws `cancelled`; an await that has been
   // answered already still gives its answer. The coroutine has not ended yet when this returns: join it. Nothing
-  // happens if it has ended already.
+  // happens if it has ended already. From any thread, while the loop lives.
   void cancel() {
     if (block_ != nullptr) {
-      if (!block_->has(coroutine_flag::ended)) scheduler::of(*block_).cancel(*block_);
+      scheduler* const loop = control_block_store::of(*block_).owner;
+      if (loop == nullptr) return;
+      loop->is_on_this_thread() ? loop->cancel(*block_) : loop->cancel_from_outside(*block_);
     } else if (remote_ != nullptr) {
       remote_->request_cancel();
     }

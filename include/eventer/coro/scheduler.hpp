@@ -47,12 +47,21 @@ struct scheduler_options {
   std::size_t own_stack_bytes = std::size_t{256} << 10;  // reserved, not touched
   std::size_t max_coroutines = SIZE_MAX;
   std::size_t max_saved_bytes = SIZE_MAX;
-  bool private_stacks = false;  // every coroutine gets a stack of its own, as under the sanitizers
-  bool evict_always = false;    // copy a coroutine out at every suspension: for tests
+  bool private_stacks = false;   // every coroutine gets a stack of its own, as under the sanitizers
+  bool evict_always = false;     // copy a coroutine out at every suspension: for tests
+  bool adaptive_stacks = false;  // see loop_options
   // Called when no parked coroutine can be saved; must not return. Default: a message, then abort.
   void (*out_of_memory)() = nullptr;
   manual_clock* clock = nullptr;  // in the place of the steady clock; must outlive the scheduler
   std::uint64_t seed = 0;         // not 0: ready coroutines run in an order drawn from it
+};
+
+// A part of a coroutine that runs on a stack of its own, while the frame that waits for it lies on the shared one.
+struct own_call {
+  context::resume_point outer;
+  void* sp = nullptr;
+  [[no_unique_address]] context::sanitizer_notes notes;
+  const stack_memory* memory = nullptr;
 };
 
 class EVENTER_API scheduler {
@@ -81,6 +90,8 @@ class EVENTER_API scheduler {
   std::size_t living() const noexcept { return living_; }
   std::size_t ready_count() const noexcept { return ready_.size(); }
   bool stopping() const noexcept { return stopping_; }
+  // Whether the loop is being destroyed and those that wait for each other have to be torn apart.
+  bool unwinding_is_stuck() const noexcept { return unwinding_rounds_ >= 16; }
   const char* name_of(control_block& block) noexcept { return entries_[block.entry].name; }
   const entry_table& entries() const noexcept { return entries_; }
   entry_record& entry_of(control_block& block) noexcept { return entries_[block.entry]; }
@@ -112,6 +123,8 @@ class EVENTER_API scheduler {
       if (EVENTER_UNLIKELY(options_.private_stacks || block.has(coroutine_flag::own_stack))) {
         block.set(coroutine_flag::own_stack);
         block.stack = stacks_.take_own(own_stack_bytes != 0 ? own_stack_bytes : options_.own_stack_bytes);
+      } else if (EVENTER_UNLIKELY(entries_[block.entry].own_stacks)) {
+        adapt(block);
       }
 #if EVENTER_EXCEPTIONS
     } catch (...) {
@@ -242,6 +255,45 @@ class EVENTER_API scheduler {
   // A wait for something that another thread will do has begun or ended: virtual time stands still meanwhile.
   void count_outside_wait(bool begins) noexcept { begins ? ++outside_waits_ : --outside_waits_; }
   std::size_t outside_waits() const noexcept { return outside_waits_; }
+  // The same where it may be another thread that does it, or may not: virtual time goes on.
+  void count_shared_wait(bool begins) noexcept { begins ? ++shared_waits_ : --shared_waits_; }
+  std::size_t shared_waits() const noexcept { return shared_waits_; }
+
+  // Counts an operation that is tried before it waits. True after many in a row that did not have to: let_others_run()
+  // is due, so that who always finds something to do can't starve the others.
+  EVENTER_ALWAYS_INLINE bool count_operation() noexcept {
+    return EVENTER_UNLIKELY(++operations_ >= operations_per_slice);
+  }
+  // Errors: canceled, or the exception `cancelled`: who never waits would never hear of it.
+  EVENTER_NOINLINE std::error_code let_others_run() {
+    operations_ = 0;
+    if (running_ == nullptr) return {};
+    if (cancellation_due()) return make_error_code(errc::canceled);
+    yield();
+    return {};
+  }
+  EVENTER_ALWAYS_INLINE void operation_waited() noexcept { operations_ = 0; }
+
+  // --- calls on own stacks (own_stack_call.hpp) ---
+
+  // The call that the running coroutine is in; nullptr: none.
+  const own_call* running_call() const noexcept { return own_call_; }
+  // Whether the running coroutine's frames may be copied away while it waits.
+  bool is_on_shared_stack() const noexcept { return own_call_ == nullptr && !running_->has(coroutine_flag::own_stack); }
+  shared_stack* take_own_stack(std::size_t bytes) {
+    return stacks_.take_own(bytes != 0 ? bytes : options_.own_stack_bytes);
+  }
+  void give_back_own_stack(shared_stack* stack) noexcept { stacks_.give_back_own(stack); }
+  // The frame around a call: goes on with it until it waits or has ended.
+  EVENTER_NOINLINE void enter_call(own_call& call) {
+    own_call_ = &call;
+    running_->set(coroutine_flag::in_own_call);
+    call.outer.enter(call.sp, call.notes, call.memory->bottom(), call.memory->size());
+    running_->clear(coroutine_flag::in_own_call);
+    own_call_ = nullptr;
+  }
+  // The same frame, while the call waits.
+  EVENTER_NOINLINE void suspend_around_call() { native_.suspend(&running_->sp, running_->notes); }
 
   // Lets everything else that is ready run first.
   void yield() {
@@ -267,6 +319,13 @@ class EVENTER_API scheduler {
     block.set(coroutine_flag::cancel_requested);
     if (block.wake == wake_reason::parked && !block.has(coroutine_flag::shielded))
       end_wait(block, wake_reason::canceled);
+  }
+
+  // The same from another thread, while the loop lives. Nothing if it has ended before the loop hears of it.
+  void cancel_from_outside(control_block& block) {
+    post([this, which = &block, id = block.id()] {
+      if (store_->blocks.owns(which) && !which->has(coroutine_flag::ended) && which->id() == id) cancel(*which);
+    });
   }
 
   const timer_heap& timers() const noexcept { return timers_; }
@@ -338,6 +397,11 @@ class EVENTER_API scheduler {
   post_queue& posts() noexcept { return posts_; }
   const post_queue& posts() const noexcept { return posts_; }
 
+  // An exception of a part of a coroutine that nobody can take.
+  void report_unhandled(control_block& block, const std::exception_ptr& exception) {
+    unhandled_exception(display_name(block), exception);
+  }
+
   // The handle of `block` is gone: nobody will ask for the result. Requires: the loop's thread.
   void drop_handle(control_block& block) noexcept {
     block.clear(coroutine_flag::has_handle);
@@ -381,23 +445,34 @@ class EVENTER_API scheduler {
     if (store_->orphans == 0) delete store_;
   }
 
-  // Called when an exception has left a coroutine that nobody can join any more.
-  virtual void unhandled_exception(control_block& block) = 0;
+  // Called when an exception has left a coroutine, and nobody can take it any more.
+  virtual void unhandled_exception(const char* coroutine, const std::exception_ptr& exception) = 0;
   // From any thread: the loop may be asleep.
   virtual void wake_loop() noexcept = 0;
 
-  // Cancels every coroutine and runs them to their ends. Requires: a native stack.
-  void unwind_all() {
+  // The loop ends: whatever is not in a shield is cancelled, and so is what is spawned from now on. Requires: a native
+  // stack, inside `entered`.
+  void begin_to_end() {
     stopping_ = true;
+    for_each_living([this](control_block& block) { cancel(block); });
+    end_continuations();
+  }
+  bool has_shielded() {
+    bool found = false;
+    for_each_living([&found](const control_block& block) { found = found || block.has(coroutine_flag::shielded); });
+    return found;
+  }
+  // Cancels every coroutine, shielded or not, and runs them to their ends. Requires: a native stack.
+  void unwind_all() {
     const entered here(*this);
-    for (unsigned round = 0; living_ > 0 || continuations_ != nullptr; ++round) {
-      if (round == 1000) return give_up_unwinding();
+    begin_to_end();
+    for (unwinding_rounds_ = 0; living_ > 0 || continuations_ != nullptr; ++unwinding_rounds_) {
+      if (unwinding_rounds_ == 1000) return give_up_unwinding();
       for_each_living([this](control_block& block) {
         block.clear(coroutine_flag::shielded);
         cancel(block);
       });
-      for (continuation* each = continuations_; each != nullptr; each = each->next)
-        end_wait(*each, wake_reason::canceled);
+      end_continuations();
       // One turn each: whoever swallows its cancellation gets it again in the next round.
       at_end([this] { run_ready(ready_.size()); });
       at_end([this] { posts_.run_all(); });
@@ -405,9 +480,28 @@ class EVENTER_API scheduler {
     posts_.discard();
   }
 
+  // Nobody is left who could catch what a callback or a posted function throws now.
+  template <class F>
+  void at_end(const F& run) {
+#if EVENTER_EXCEPTIONS
+    try {
+      run();
+    } catch (const std::exception& failure) {
+      log(log_level::error, "a function of a loop that is being destroyed has thrown: %s", failure.what());
+    } catch (...) {
+      log(log_level::error, "a function of a loop that is being destroyed has thrown");
+    }
+#else
+    run();
+#endif
+  }
+
   bool stopping_ = false;
 
  private:
+  static constexpr unsigned operations_per_slice = 64;
+  static constexpr unsigned swallowed_before_report = 8;
+  static constexpr std::size_t most_adapted = 1024;
   static constexpr std::size_t prefetch_from = 64;
   static constexpr std::size_t prefetch_footprint = std::size_t{512} << 10;  // what a common L2 holds
   static constexpr std::size_t prefetch_block_ahead = 24;
@@ -442,6 +536,11 @@ class EVENTER_API scheduler {
     return true;
   }
 
+  void end_continuations() {
+    for (continuation* each = continuations_; each != nullptr; each = each->next)
+      end_wait(*each, wake_reason::canceled);
+  }
+
   // The coroutine's side. Cancellation is handled by whoever calls this, after it has returned.
   EVENTER_ALWAYS_INLINE void switch_out(control_block& block) {
     const int saved_errno = *errno_;
@@ -449,7 +548,7 @@ class EVENTER_API scheduler {
     if (EVENTER_UNLIKELY(context::fp_environment::current() != native_fp_) && !switches_fp(block))
       report_fp_change(block);
 #endif
-    if (EVENTER_UNLIKELY(switches_fp(block) || context::exceptions_in_use(exceptions_)))
+    if (EVENTER_UNLIKELY(switches_state(block) || context::exceptions_in_use(exceptions_)))
       switch_out_with_state(block);
     else
       native_.suspend(&block.sp, block.notes);
@@ -458,11 +557,21 @@ class EVENTER_API scheduler {
   // What belongs to the coroutine but lies with the thread stays on the coroutine's stack meanwhile.
   EVENTER_NOINLINE void switch_out_with_state(control_block& block) {
     const context::exceptions_set_aside my_exceptions(exceptions_);
-    if (!switches_fp(block)) return native_.suspend(&block.sp, block.notes);
+    if (!switches_fp(block)) return leave_stack(block);
     const context::fp_environment mine = context::fp_environment::current();
     native_fp_.load();
-    native_.suspend(&block.sp, block.notes);
+    leave_stack(block);
     mine.load();
+  }
+  // In a call on an own stack the frame around it suspends the coroutine.
+  EVENTER_ALWAYS_INLINE void leave_stack(control_block& block) {
+    if (own_call* const call = own_call_; call != nullptr)
+      call->outer.suspend(&call->sp, call->notes);
+    else
+      native_.suspend(&block.sp, block.notes);
+  }
+  static bool switches_state(const control_block& block) noexcept {
+    return EVENTER_SAVE_FP_CONTROL != 0 || block.has(coroutine_flag::own_fp | coroutine_flag::in_own_call);
   }
   static bool switches_fp([[maybe_unused]] const control_block& block) noexcept {
     return EVENTER_SAVE_FP_CONTROL != 0 || block.has(coroutine_flag::own_fp);
@@ -504,9 +613,32 @@ class EVENTER_API scheduler {
     if (block.stack == nullptr) return;
     block.stack->forget(block);
     if (EVENTER_UNLIKELY(block.has(coroutine_flag::own_stack)))
-      stacks_.give_back_own(block.stack);
+      give_back_own_stack_of(block);
     else
       stacks_.now_free(block.stack);
+  }
+
+  EVENTER_NOINLINE void give_back_own_stack_of(control_block& block) noexcept {
+    stacks_.give_back_own(block.stack);
+    if (block.has(coroutine_flag::adapted)) --adapted_now_;
+  }
+  // Gives it a stack of its own, if there is one.
+  EVENTER_NOINLINE void adapt(control_block& block) {
+    if (adapted_now_ >= most_adapted) return;
+#if EVENTER_EXCEPTIONS
+    try {
+#endif
+      block.stack = stacks_.take_own(options_.own_stack_bytes);
+#if EVENTER_EXCEPTIONS
+    } catch (const std::exception& failure) {
+      log(log_level::warning, "loop_options::adaptive_stacks: no stack for \"%s\", which stays on a shared one: %s",
+          display_name(block), failure.what());
+      return;
+    }
+#endif
+    block.set(coroutine_flag::own_stack | coroutine_flag::adapted);
+    ++adapted_now_;
+    ++entry_of(block).adapted;
   }
 
   // --- ending ---
@@ -545,6 +677,8 @@ class EVENTER_API scheduler {
     record.swaps += block.copies;
     record.bytes_copied += bytes_copied(block);
     if (block.high_water_mark > record.high_water_mark) record.high_water_mark = block.high_water_mark;
+    if (EVENTER_UNLIKELY(options_.adaptive_stacks))
+      record.own_stacks = record.own_stacks || entry_record::copies_much(record.spawned, record.bytes_copied);
     release_stack(block);
 #if EVENTER_TSAN
     context::fiber_pool::give_back(block.notes.fiber);
@@ -558,25 +692,10 @@ class EVENTER_API scheduler {
       wake(node, wake_reason::ready);
       return;
     }
-    if (EVENTER_UNLIKELY(outcome_of(block) == outcome::exception)) unhandled_exception(block);
+    if (EVENTER_UNLIKELY(outcome_of(block) == outcome::exception))
+      unhandled_exception(display_name(block), detail::stored<std::exception_ptr>::get(details_of(block).storage));
     entry_of(block).operations->destroy_result(block);  // looked up again: the handler may have spawned
     store_->blocks.release(&block);
-  }
-
-  // Nobody is left who could catch what a callback or a posted function throws now.
-  template <class F>
-  void at_end(const F& run) {
-#if EVENTER_EXCEPTIONS
-    try {
-      run();
-    } catch (const std::exception& failure) {
-      log(log_level::error, "a function of a loop that is being destroyed has thrown: %s", failure.what());
-    } catch (...) {
-      log(log_level::error, "a function of a loop that is being destroyed has thrown");
-    }
-#else
-    run();
-#endif
   }
 
   EVENTER_NOINLINE void touched() noexcept {
@@ -586,6 +705,11 @@ class EVENTER_API scheduler {
 
   // Through the ready queue first, so that a coroutine that swallows cancellations in a loop can't stop the others.
   EVENTER_NOINLINE bool deliver_cancellation() {
+    if (running_->swallowed < 255 && ++running_->swallowed == swallowed_before_report)
+      log(log_level::warning,
+          "coroutine \"%s\" (id %llu) was cancelled, and has awaited %u more times since: let `eventer::cancelled` leave it (catch (...) "
+          "{ throw; }), or put what it has to do first into a cancel_shield",
+          display_name(*running_), static_cast<unsigned long long>(running_->id()), swallowed_before_report);
     yield();
 #if EVENTER_EXCEPTIONS
     if (std::uncaught_exceptions() == 0) throw cancelled{};
@@ -671,10 +795,12 @@ class EVENTER_API scheduler {
 
   // What resuming touches.
   control_block* running_ = nullptr;
+  own_call* own_call_ = nullptr;  // of the running coroutine
   context::resume_point native_;
   context::exception_state* exceptions_ = nullptr;  // of the thread that runs the loop
   int* errno_ = nullptr;                            // likewise
   std::uint64_t resumes_ = 0;                       // counted once a batch
+  unsigned operations_ = 0;                         // in a row that did not have to wait
   bool observed_ = log_enabled(log_level::debug);
   bool wakes_when_touched_ = false;
   void (*on_step_)(scheduler&, const char* what) = nullptr;
@@ -690,8 +816,10 @@ class EVENTER_API scheduler {
   continuation* continuations_ = nullptr;  // those that wait or are ready
   std::size_t continuation_count_ = 0;
   continuation forgotten_{[](continuation&) {}};  // stands in the ready queue for one that was forgotten
-  std::size_t outside_waits_ = 0;
+  std::size_t outside_waits_ = 0, shared_waits_ = 0;
   std::size_t selects_ = 0;
+  std::size_t adapted_now_ = 0;
+  unsigned unwinding_rounds_ = 0;
   std::size_t living_ = 0;
   std::size_t refused_ = 0;
   std::uint64_t draws_ = options_.seed;

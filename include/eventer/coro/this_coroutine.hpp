@@ -44,10 +44,12 @@ inline std::uint64_t id() {
   return detail::suspending_scheduler("this_coroutine::id() outside a coroutine").running()->id();
 }
 // How deep the caller's stack is now: what would be copied if it suspended here, less the switch's own 56 to 160 bytes.
+// In call_on_own_stack: of the frames around the call.
 inline std::size_t stack_bytes() {
-  const control_block& block =
-      *detail::suspending_scheduler("this_coroutine::stack_bytes() outside a coroutine").running();
-  return static_cast<std::size_t>(block.stack->top() - static_cast<const char*>(__builtin_frame_address(0)));
+  const scheduler& here = detail::suspending_scheduler("this_coroutine::stack_bytes() outside a coroutine");
+  const own_call* const call = here.running_call();
+  const void* const from = call != nullptr ? static_cast<const void*>(call) : __builtin_frame_address(0);
+  return static_cast<std::size_t>(here.running()->stack->top() - static_cast<const char*>(from));
 }
 inline bool cancel_requested() {
   return detail::suspending_scheduler("this_coroutine::cancel_requested() outside a coroutine")

@@ -40,6 +40,7 @@ inline constexpr std::uint16_t deferred = 8;      // what it waits for goes on l
 struct wait_node {
   std::uint16_t flags = 0;
   wake_reason wake = wake_reason::ready;
+  std::uint8_t swallowed = 0;  // of a coroutine: cancellations that it was thrown again, or answered again
   timer_node timer;
   wait_source* waiting_on = nullptr;
 

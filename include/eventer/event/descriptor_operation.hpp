@@ -49,7 +49,7 @@ inline bool would_block(int error) noexcept { return error == EAGAIN || error ==
 // is delivered.
 EVENTER_ALWAYS_INLINE bool turn_is_over() noexcept {
   scheduler* const here = scheduler::current();
-  return EVENTER_LIKELY(here != nullptr) && static_cast<event_loop*>(here)->count_operation();
+  return EVENTER_LIKELY(here != nullptr) && here->count_operation();
 }
 
 // What follows lets others run without waiting for the descriptor, which may be closed and destroyed meanwhile: then

@@ -78,6 +78,13 @@ class EVENTER_API event_loop final : public scheduler {
     stop_.store(true, std::memory_order_relaxed);
     reactor_->wake();
   }
+  // Runs until no coroutine lives any more, but not longer than `limit`, and not beyond stop(). Returns: how many live
+  // still. The other way to end is to destroy the loop, which cancels them.
+  std::size_t drain(time_limit limit = {}) {
+    alarm at(*this, resolve(limit));
+    run_while([&] { return living() > 0 && !at.over; });
+    return living();
+  }
   // Does what is ready now, and answers how many coroutines and callbacks went on. Never blocks. What a callback throws
   // leaves it, as it leaves run().
   std::size_t poll() {
@@ -212,8 +219,12 @@ class EVENTER_API event_loop final : public scheduler {
     run_while([&handle] { return !handle.done(); });
     return handle;
   }
-  // Cancels what still runs and runs it to its end, as the destructor does.
-  using scheduler::unwind_all;
+  // Cancels what still runs and runs it to its end, as the destructor does: what is in a cancel_shield may go on for
+  // loop_options::shutdown_grace, with the loop's events and timers, before it is cancelled too.
+  void unwind_all() {
+    wind_down();
+    scheduler::unwind_all();
+  }
 
   std::error_code add(descriptor& owner) {
     refuse_forked();
@@ -265,21 +276,6 @@ class EVENTER_API event_loop final : public scheduler {
   bool in_scratch(const void* data) const noexcept {
     return scratch_ != nullptr && data >= scratch_.get() && data < scratch_.get() + scratch_bytes;
   }
-  // Counts an operation that is tried before it waits. True after many in a row that did not have to: let_others_run()
-  // is due, so that a peer that always has data can't starve the others.
-  EVENTER_ALWAYS_INLINE bool count_operation() noexcept {
-    return EVENTER_UNLIKELY(++operations_ >= operations_per_slice);
-  }
-  // Errors: canceled, or the exception `cancelled`: who never waits would never hear of it.
-  EVENTER_NOINLINE std::error_code let_others_run() {
-    operations_ = 0;
-    if (running() == nullptr) return {};
-    if (cancellation_due()) return make_error_code(errc::canceled);
-    yield();
-    return {};
-  }
-  EVENTER_ALWAYS_INLINE void operation_waited() noexcept { operations_ = 0; }
-
   // A running coroutine's hold on a descriptor: on the heap, and used again and again.
   class idle_place {
    public:
@@ -309,7 +305,6 @@ class EVENTER_API event_loop final : public scheduler {
  private:
   static constexpr std::size_t resume_batch = 64;
   static constexpr std::size_t timer_budget = 1024;
-  static constexpr unsigned operations_per_slice = 64;
   static constexpr unsigned stale_events_before_rebuild = 100;
   static constexpr duration turn_time = std::chrono::microseconds(100);
 
@@ -357,6 +352,30 @@ class EVENTER_API event_loop final : public scheduler {
       throw_error(
           std::make_error_code(std::errc::operation_not_permitted),
           "this event_loop was made before fork(), and its kernel side belongs to the parent: call after_fork_child() in the child");
+  }
+
+  // Wakes the loop at a time.
+  struct alarm : continuation {
+    alarm(event_loop& loop, time_point when)
+        : continuation([](continuation& who) { static_cast<alarm&>(who).over = true; }) {
+      loop.attach(*this);
+      loop.arm(*this, when);
+    }
+    ~alarm() { forget(*this); }
+    bool over = false;
+  };
+
+  void wind_down() {
+    if (process_.forked()) return;
+    const entered here(*this);
+    begin_to_end();
+    if (living() == 0 || options_.shutdown_grace <= duration::zero()) return;
+    const time_point end = deadline_after(now(), options_.shutdown_grace);
+    const alarm at(*this, end);
+    // Where nobody would advance the clock meanwhile, only what is ready goes on.
+    const bool time_passes = options_.clock == nullptr || options_.clock->jumps_when_idle();
+    do at_end([&] { turn([&] { return time_passes && !at.over && has_shielded(); }); });
+    while (has_shielded() && (time_passes ? !at.over && now() < end : ready_count() > 0));
   }
 
   template <class Condition>
@@ -460,8 +479,8 @@ class EVENTER_API event_loop final : public scheduler {
     if (stop_.load(std::memory_order_relaxed) || !posts().announce_sleep()) return time_point::min();
     if (timer_count() > 0)
       return EVENTER_LIKELY(options_.clock == nullptr) ? timers().earliest() : next_wait_of_manual_clock();
-    if (EVENTER_UNLIKELY(stats_.registrations == 0 && foreign_.empty() && living() > 0 && outside_waits() == 0 &&
-                         !deadlock_reported_))
+    if (EVENTER_UNLIKELY(stats_.registrations == 0 && foreign_.empty() && living() > 0 &&
+                         outside_waits() + shared_waits() == 0 && !deadlock_reported_))
       report_deadlock();
     return no_deadline;
   }
@@ -541,21 +560,20 @@ class EVENTER_API event_loop final : public scheduler {
     for_each_living([this](control_block& block) { log(log_level::info, "waiting: %s", display_name(block)); });
   }
 
-  void unhandled_exception(control_block& block) override {
+  void unhandled_exception(const char* coroutine, const std::exception_ptr& exception) override {
 #if EVENTER_EXCEPTIONS
-    const std::exception_ptr exception = detail::stored<std::exception_ptr>::get(details_of(block).storage);
-    if (options_.unhandled_exception != nullptr) return options_.unhandled_exception(display_name(block), exception);
+    if (options_.unhandled_exception != nullptr) return options_.unhandled_exception(coroutine, exception);
     try {
       std::rethrow_exception(exception);
     } catch (const std::exception& failure) {
-      log(log_level::error, "an exception left coroutine \"%s\", which nobody can join any more: %s",
-          display_name(block), failure.what());
+      log(log_level::error, "an exception left coroutine \"%s\", which nobody can join any more: %s", coroutine,
+          failure.what());
     } catch (...) {
-      log(log_level::error, "an exception left coroutine \"%s\", which nobody can join any more", display_name(block));
+      log(log_level::error, "an exception left coroutine \"%s\", which nobody can join any more", coroutine);
     }
     std::terminate();
 #else
-    (void)block;
+    (void)coroutine, (void)exception;
 #endif
   }
   void wake_loop() noexcept override { reactor_->wake(); }
@@ -567,7 +585,6 @@ class EVENTER_API event_loop final : public scheduler {
   std::vector<slot> slots_;
   static constexpr std::uint32_t no_slot = ~std::uint32_t{0};
   std::uint32_t free_slot_ = no_slot;
-  unsigned operations_ = 0;
   unsigned stale_since_rebuild_ = 0;
   bool deadlock_reported_ = false;
   std::atomic<bool> stop_{false};

@@ -71,15 +71,19 @@ class fault_reports {
 
  private:
   static void on_fault(int signal, siginfo_t* info, void*) {
-    if (control_block* const block = scheduler::running_block();
-        block != nullptr && block->stack != nullptr && block->stack->memory().guard_contains(info->si_addr)) {
-      say("eventer: stack overflow in coroutine \"");
-      say(scheduler::current()->display_name(*block));
-      say("\": its stack of ");
-      say_number(block->stack->size());
-      say(block->has(coroutine_flag::own_stack)
-              ? " bytes is full; give it more with spawn_options::own_stack_bytes\n"
-              : " bytes is full; give the loop more with loop_options::shared_stack_bytes, or look for endless recursion\n");
+    if (control_block* const block = scheduler::running_block(); block != nullptr && block->stack != nullptr) {
+      const own_call* const call = scheduler::current()->running_call();
+      const stack_memory& stack = call != nullptr ? *call->memory : block->stack->memory();
+      if (stack.guard_contains(info->si_addr)) {
+        say("eventer: stack overflow in coroutine \"");
+        say(scheduler::current()->display_name(*block));
+        say("\": its stack of ");
+        say_number(stack.size());
+        say(call != nullptr ? " bytes is full; give it more with call_on_own_stack(bytes, function)\n"
+            : block->has(coroutine_flag::own_stack)
+                ? " bytes is full; give it more with spawn_options::own_stack_bytes\n"
+                : " bytes is full; give the loop more with loop_options::shared_stack_bytes, or look for endless recursion\n");
+      }
     }
     ::signal(signal, SIG_DFL);  // the fault happens again, now for real
   }

@@ -35,6 +35,13 @@ struct loop_options {
   // it does. Costs a thread for the process and 1-2 ns a resume.
   duration stall_threshold = duration::zero();
 
+  // When the loop is destroyed: how long a coroutine in a cancel_shield may go on before it is cancelled too.
+  duration shutdown_grace = std::chrono::seconds(1);
+
+  // Once the coroutines of a spawn name or entry function have copied 256 KiB each, on average over at least eight, the
+  // next ones get stacks of their own, up to 1,024 at a time. loop.stacks() shows which it does so for, or would.
+  bool adaptive_stacks = false;
+
   scheduler_options for_scheduler() const noexcept {
     return {.shared_stacks = shared_stacks,
             .shared_stack_bytes = shared_stack_bytes,
@@ -43,6 +50,7 @@ struct loop_options {
             .max_saved_bytes = max_saved_bytes,
             .private_stacks = private_stacks,
             .evict_always = evict_always,
+            .adaptive_stacks = adaptive_stacks,
             .out_of_memory = out_of_memory,
             .clock = clock,
             .seed = seed};

@@ -27,6 +27,8 @@ struct stack_report {
     std::size_t high_water_mark = 0;        // deepest suspension so far
     std::uint64_t swaps = 0;                // how often its bytes were copied out
     std::uint64_t bytes_copied = 0;         // both ways
+    std::uint64_t adapted = 0;              // were given stacks of their own by loop_options::adaptive_stacks
+    bool copies_much = false;               // so much that this would give them some
   };
 
   std::vector<row> rows;  // most living coroutines first
@@ -85,6 +87,7 @@ inline stack_report make_stack_report(scheduler& self) {
     row.spawned += record.spawned;
     row.swaps += record.swaps;
     row.bytes_copied += record.bytes_copied;
+    row.adapted += record.adapted;
     row.high_water_mark = std::max<std::size_t>(row.high_water_mark, record.high_water_mark);
     row_of_entry.push_back(index);
   }
@@ -111,6 +114,8 @@ inline stack_report make_stack_report(scheduler& self) {
   for (std::size_t i = 0; i < report.rows.size(); ++i) {
     stack_report::row& row = report.rows[i];
     summarise(row, live[i]);
+    row.copies_much = entry_record::copies_much(row.spawned, row.bytes_copied);
+    report.total.adapted += row.adapted;
     report.total.spawned += row.spawned;
     report.total.alive += row.alive;
     report.total.parked_bytes += row.parked_bytes;
@@ -149,6 +154,19 @@ inline std::string stack_report::to_string() const {
   text += line;
   for (const row& each : rows) append(each);
   if (rows.size() > 1) append(total);
+  for (const row& each : rows) {
+    if (each.adapted > 0)
+      std::snprintf(line, sizeof line, "%.32s: %llu were given stacks of their own (adaptive_stacks)\n",
+                    each.name.c_str(), static_cast<unsigned long long>(each.adapted));
+    else if (each.copies_much)
+      std::snprintf(line, sizeof line,
+                    "%.32s: copies %llu bytes each; spawn_options{.stack = stack_kind::own} or "
+                    "loop_options::adaptive_stacks would save that\n",
+                    each.name.c_str(), static_cast<unsigned long long>(each.bytes_copied / each.spawned));
+    else
+      continue;
+    text += line;
+  }
   std::snprintf(line, sizeof line, "%zu shared stacks, %llu swaps, %llu bytes copied, %.0f ns a swap\n", shared_stacks,
                 static_cast<unsigned long long>(stacks.swaps), static_cast<unsigned long long>(stacks.bytes_copied),
                 stacks.nanoseconds_per_swap());
@@ -161,10 +179,11 @@ inline std::string stack_report::to_json() const {
     std::snprintf(
         line, sizeof line,
         ",\"alive\":%zu,\"spawned\":%llu,\"parked_bytes\":%zu,\"p50\":%zu,\"p99\":%zu,\"max\":%zu,\"high_water_mark\":%zu,"
-        "\"swaps\":%llu,\"bytes_copied\":%llu}",
+        "\"swaps\":%llu,\"bytes_copied\":%llu,\"adapted\":%llu,\"copies_much\":%s}",
         each.alive, static_cast<unsigned long long>(each.spawned), each.parked_bytes, each.p50, each.p99, each.max,
         each.high_water_mark, static_cast<unsigned long long>(each.swaps),
-        static_cast<unsigned long long>(each.bytes_copied));
+        static_cast<unsigned long long>(each.bytes_copied), static_cast<unsigned long long>(each.adapted),
+        each.copies_much ? "true" : "false");
     return std::string("{\"name\":").append(detail::quoted(each.name)).append(line);
   };
   std::string text = "{\"rows\":[";
