@@ -4,6 +4,7 @@
 
 #include "eventer/base/config.hpp"
 #include "eventer/coro/await.hpp"
+#include "eventer/coro/capture_check.hpp"
 #include "eventer/coro/coroutine.hpp"
 #include "eventer/coro/deadline_scope.hpp"
 #include "eventer/coro/own_stack_call.hpp"

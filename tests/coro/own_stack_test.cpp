@@ -183,13 +183,12 @@ TEST_CASE("a cancellation unwinds a call, the frames around it too, and so does 
 
 TEST_CASE("a call within a call stays where it is; stacks are pooled") {
   eventer::run([] {
-    if (eventer::scheduler::current()->options().private_stacks) EVENTER_SKIP("here every coroutine has its own stack");
+    if (EVENTER_ASAN) EVENTER_SKIP("AddressSanitizer puts locals elsewhere");
     const void* first = nullptr;
     const void* again = nullptr;
     call_on_own_stack([&] {
-      char here = 0;
-      first = &here;
-      const void* const outer = &here;
+      first = __builtin_frame_address(0);
+      const void* const outer = first;
       const void* const nested = call_on_own_stack([] {
         eventer::yield();
         return static_cast<const void*>(__builtin_frame_address(0));
@@ -197,10 +196,7 @@ TEST_CASE("a call within a call stays where it is; stacks are pooled") {
       const auto apart = static_cast<const char*>(outer) - static_cast<const char*>(nested);
       CHECK(std::abs(apart) < 8192);
     });
-    call_on_own_stack([&] {
-      char here = 0;
-      again = &here;
-    });
+    call_on_own_stack([&] { again = __builtin_frame_address(0); });
     CHECK(std::abs(static_cast<const char*>(first) - static_cast<const char*>(again)) < 4096);
   });
 }
@@ -208,7 +204,7 @@ TEST_CASE("a call within a call stays where it is; stacks are pooled") {
 TEST_CASE("only the frames around a call are copied, and stack_bytes says so") {
   eventer::run(
       [] {
-        if (eventer::scheduler::current()->options().private_stacks)
+        if (!eventer::scheduler::current()->is_on_shared_stack())
           EVENTER_SKIP("here every coroutine has its own stack");
         const std::size_t around = eventer::this_coroutine::stack_bytes();
         call_on_own_stack([around] {
@@ -232,6 +228,42 @@ TEST_CASE("only the frames around a call are copied, and stack_bytes says so") {
   loop.run();
   for (const auto& row : loop.stacks().rows)
     if (row.name == "deep inside" && !eventer::context::prefers_private_stacks()) CHECK(row.high_water_mark < 4096);
+}
+
+TEST_CASE("a call that wants more bytes than are left on an own stack gets another stack, also within a call") {
+  std::string order;
+  eventer::run(
+      [&] {
+        auto cancelled = eventer::spawn({.stack = eventer::stack_kind::own, .own_stack_bytes = 65536}, [&order] {
+          call_on_own_stack(200'000, [&order] {
+            volatile char big[150'000];
+            big[0] = 1;
+            trample();
+            const int inner = call_on_own_stack(std::size_t{1} << 20, [&big] {
+              volatile char bigger[900'000];
+              bigger[0] = 2;
+              trample();
+              call_on_own_stack([] { trample(); });
+              return bigger[0] + big[0];
+            });
+            order += std::to_string(inner);
+            CHECK_THROWS_WITH(call_on_own_stack(std::size_t{1} << 20,
+                                                [] {
+                                                  trample();
+                                                  throw std::runtime_error("inside");
+                                                }),
+                              "inside");
+            order += "c";
+            call_on_own_stack(std::size_t{1} << 20, [] { eventer::sleep_for(1h); });
+          });
+        });
+        for (int i = 0; i < 100 && order != "3c"; ++i) eventer::yield();
+        for (int i = 0; i < 10; ++i) eventer::yield();
+        cancelled.cancel();
+        CHECK(cancelled.try_join().error() == std::errc::operation_canceled);
+      },
+      crowded);
+  CHECK(order == "3c");
 }
 
 TEST_CASE("results of every kind come out of a call") {

@@ -352,7 +352,8 @@ TEST_CASE("a loop that is made in the child needs no word, also inside a corouti
         const pid_t id = ::fork();
         if (id != 0) return (void)::waitpid(id, nullptr, 0);
         inner = true;
-        busy_loop inside;
+        const auto heap = std::make_unique<busy_loop>();  // its callbacks hold its address
+        busy_loop& inside = *heap;
         say(inside.outcome() + " ");
       });
       const std::string told = told_by([&] { say(all.outcome() + " "); });

@@ -22,6 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstddef>
 
@@ -51,8 +52,16 @@ enum class call {
 using fault_function = int (*)(call);
 inline constinit thread_local fault_function fault_hook = nullptr;
 
+// Told of each call that the kernel has refused with EFAULT, before its caller is; nullptr: nobody is.
+inline constinit std::atomic<void (*)(const void* data)> on_bad_address{nullptr};
+
 namespace detail {
 
+EVENTER_NOINLINE inline void report_bad_address(const void* data) noexcept {
+  const int error = errno;
+  if (const auto report = on_bad_address.load(); report != nullptr) report(data);
+  errno = error;
+}
 EVENTER_ALWAYS_INLINE bool injected(call which) noexcept {
   if (EVENTER_LIKELY(fault_hook == nullptr)) return false;
   const int error = fault_hook(which);
@@ -60,43 +69,60 @@ EVENTER_ALWAYS_INLINE bool injected(call which) noexcept {
   return error != 0;
 }
 
-// Makes the call until it ends in something else than EINTR. An injected fault counts as the kernel's answer.
+// Makes the call until it ends in something else than EINTR. An injected fault counts as the kernel's answer. `data` is
+// what the kernel reads or writes.
 template <class Call>
-EVENTER_ALWAYS_INLINE auto retrying(call which, Call make) noexcept -> decltype(make()) {
+EVENTER_ALWAYS_INLINE auto retrying(call which, Call make, const void* data = nullptr) noexcept -> decltype(make()) {
   for (;;) {
     const auto result = injected(which) ? decltype(make())(-1) : make();
-    if (EVENTER_LIKELY(result != decltype(make())(-1)) || errno != EINTR) return result;
+    if (EVENTER_LIKELY(result != decltype(make())(-1))) return result;
+    if (EVENTER_UNLIKELY(errno == EFAULT)) report_bad_address(data);
+    if (errno != EINTR) return result;
   }
+}
+inline const void* first_of(const iovec* parts, std::size_t count) noexcept {
+  return count == 0 ? nullptr : parts->iov_base;
 }
 
 }  // namespace detail
 
 inline ssize_t read(int fd, void* data, std::size_t size) noexcept {
-  return detail::retrying(call::read, [=] { return ::read(fd, data, size); });
+  return detail::retrying(
+      call::read, [=] { return ::read(fd, data, size); }, data);
 }
 inline ssize_t write(int fd, const void* data, std::size_t size) noexcept {
-  return detail::retrying(call::write, [=] { return ::write(fd, data, size); });
+  return detail::retrying(
+      call::write, [=] { return ::write(fd, data, size); }, data);
 }
 inline ssize_t recv(int fd, void* data, std::size_t size, int flags) noexcept {
-  return detail::retrying(call::recv, [=] { return ::recv(fd, data, size, flags); });
+  return detail::retrying(
+      call::recv, [=] { return ::recv(fd, data, size, flags); }, data);
 }
 inline ssize_t send(int fd, const void* data, std::size_t size, int flags) noexcept {
-  return detail::retrying(call::send, [=] { return ::send(fd, data, size, flags); });
+  return detail::retrying(
+      call::send, [=] { return ::send(fd, data, size, flags); }, data);
 }
 inline int accept4(int fd, sockaddr* address, socklen_t* size, int flags) noexcept {
   return detail::retrying(call::accept4, [=] { return ::accept4(fd, address, size, flags); });
 }
 inline ssize_t readv(int fd, const iovec* parts, int count) noexcept {
-  return detail::retrying(call::readv, [=] { return ::readv(fd, parts, count); });
+  return detail::retrying(
+      call::readv, [=] { return ::readv(fd, parts, count); }, detail::first_of(parts, static_cast<std::size_t>(count)));
 }
 inline ssize_t writev(int fd, const iovec* parts, int count) noexcept {
-  return detail::retrying(call::writev, [=] { return ::writev(fd, parts, count); });
+  return detail::retrying(
+      call::writev, [=] { return ::writev(fd, parts, count); },
+      detail::first_of(parts, static_cast<std::size_t>(count)));
 }
 inline ssize_t sendmsg(int fd, const msghdr* message, int flags) noexcept {
-  return detail::retrying(call::sendmsg, [=] { return ::sendmsg(fd, message, flags); });
+  return detail::retrying(
+      call::sendmsg, [=] { return ::sendmsg(fd, message, flags); },
+      detail::first_of(message->msg_iov, message->msg_iovlen));
 }
 inline ssize_t recvmsg(int fd, msghdr* message, int flags) noexcept {
-  return detail::retrying(call::recvmsg, [=] { return ::recvmsg(fd, message, flags); });
+  return detail::retrying(
+      call::recvmsg, [=] { return ::recvmsg(fd, message, flags); },
+      detail::first_of(message->msg_iov, message->msg_iovlen));
 }
 inline int sendmmsg(int fd, mmsghdr* messages, unsigned count, int flags) noexcept {
   return detail::retrying(call::sendmmsg, [=] { return ::sendmmsg(fd, messages, count, flags); });

@@ -11,8 +11,8 @@
 
 #include "eventer/base/config.hpp"
 
-#if !defined(EVENTER_NO_VALGRIND) && __has_include(<valgrind/valgrind.h>)
-#include <valgrind/valgrind.h>
+#if !defined(EVENTER_NO_VALGRIND) && __has_include(<valgrind/memcheck.h>)
+#include <valgrind/memcheck.h>
 #define EVENTER_VALGRIND 1
 #else
 #define EVENTER_VALGRIND 0
@@ -131,10 +131,12 @@ inline unsigned valgrind_register_stack(const void* low, const void* high) {
 }
 inline void valgrind_deregister_stack(unsigned id) { VALGRIND_STACK_DEREGISTER(id); }
 inline bool running_on_valgrind() { return RUNNING_ON_VALGRIND != 0; }
+inline void mark_defined(const void* memory, std::size_t size) { VALGRIND_MAKE_MEM_DEFINED(memory, size); }
 #else
 inline unsigned valgrind_register_stack(const void*, const void*) noexcept { return 0; }
 inline void valgrind_deregister_stack(unsigned) noexcept {}
 inline bool running_on_valgrind() noexcept { return false; }
+inline void mark_defined(const void*, std::size_t) noexcept {}
 #endif
 
 // Whether coroutines get stacks of their own unless the environment says otherwise.

@@ -90,7 +90,7 @@ class co_awaiter : continuation {
   // The loop will reach this object while the stack that it might lie on belongs to another coroutine.
   void check_place() const {
     const control_block* const running = scheduler::running_block();
-    if (EVENTER_LIKELY(running == nullptr) || running->has(coroutine_flag::own_stack)) return;
+    if (EVENTER_LIKELY(running == nullptr) || !scheduler::shares_stack(*running)) return;
     const char* const place = reinterpret_cast<const char*>(this);
     if (place >= running->stack->memory().bottom() && place < running->stack->top())
       broken_rule(

@@ -41,6 +41,7 @@ class own_stack_call : own_call {
       ~lent() { here.give_back_own_stack(stack); }
     } const mine{here, here.take_own_stack(bytes)};
     memory = &mine.stack->memory();
+    frame = __builtin_frame_address(0);
     context::unpoison_memory(memory->bottom(), memory->size());  // what an ended one has left
     sp = context::make_context(mine.stack->top(), &entry, this);
 #if EVENTER_TSAN
@@ -102,11 +103,17 @@ EVENTER_NOINLINE std::invoke_result_t<std::decay_t<F>> call_on_own_stack_of(sche
   return own_stack_call<F>(function).run(here, bytes);
 }
 
+// Out of line: inlined, the locals of `function` would be a part of the frame around it, which may be on a small stack.
+template <class F>
+EVENTER_NOINLINE std::invoke_result_t<std::decay_t<F>> call_here(std::remove_reference_t<F>& function) {
+  return std::decay_t<F>(std::forward<F>(function))();
+}
+
 }  // namespace detail
 
 // Calls `function()` on a stack of its own, of `loop_options::own_stack_bytes` or so many bytes, and gives what it
-// gives. It may wait, throw, be cancelled, and call this again, which changes nothing then. On a plain thread, in a
-// callback, and in a coroutine that has a stack of its own it is called as it is.
+// gives. It may wait, throw, be cancelled, and call this again. On a plain thread, in a callback, and on a stack of its
+// own with so many bytes left it is called as it is.
 //
 // Stack: the locals of `function`, and what it captures by value, may be pointed at by others while it runs. The locals
 // around the call may not. Costs: two more switches a suspension; the stack comes from a pool. Errors:
@@ -117,8 +124,8 @@ requires std::is_invocable_v<std::decay_t<F>> std::invoke_result_t<std::decay_t<
   scheduler* const here = scheduler::current();
   if (coroutine::is_on_shared_stack())
     broken_rule("call_on_own_stack in a coroutine without a loop: make it with eventer::own_stack{bytes} instead");
-  if (here == nullptr || here->running() == nullptr || !here->is_on_shared_stack())
-    return std::decay_t<F>(std::forward<F>(function))();
+  if (here == nullptr || here->running() == nullptr || here->room_on_own_stack(__builtin_frame_address(0)) > bytes)
+    return detail::call_here<F>(function);
   return detail::call_on_own_stack_of<F>(*here, bytes, function);
 }
 template <class F>

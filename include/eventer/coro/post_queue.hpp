@@ -26,9 +26,14 @@ class post_queue {
   post_queue& operator=(const post_queue&) = delete;
   ~post_queue() { discard(); }
 
-  // Any thread. True if the caller has to wake the consumer.
-  template <class F>
-  bool push(F&& function) {
+  struct not_looked_at {
+    template <class F>
+    void operator()(const F&) const noexcept {}
+  };
+  // Any thread. `look` sees the function where it stays, before it is published. True if the caller has to wake the
+  // consumer.
+  template <class F, class Look = not_looked_at>
+  bool push(F&& function, Look look = {}) {
     struct typed : message {
       explicit typed(F&& f) : callable(std::forward<F>(f)) {}
       std::decay_t<F> callable;
@@ -42,6 +47,7 @@ class post_queue {
       } guard{self};
       if (run) self->callable();
     };
+    look(std::as_const(node->callable));
     message* head = head_.load(std::memory_order_relaxed);
     do node->next = head;
     while (!head_.compare_exchange_weak(head, node, std::memory_order_seq_cst, std::memory_order_relaxed));

@@ -11,11 +11,13 @@
 #include <cstdlib>
 #include <exception>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "eventer/base/log.hpp"
 #include "eventer/base/manual_clock.hpp"
 #include "eventer/base/ring_buffer.hpp"
+#include "eventer/base/system.hpp"
 #include "eventer/context/exception_state.hpp"
 #include "eventer/context/fp_environment.hpp"
 #include "eventer/context/shadow_stack.hpp"
@@ -41,6 +43,9 @@ struct control_block_store {
   std::size_t orphans = 0;  // blocks that handles still hold then
 };
 
+// What is done about a closure that may hold the address of a local on a shared stack.
+enum class capture_checks : std::uint8_t { off, report, abort };
+
 struct scheduler_options {
   unsigned shared_stacks = 16;
   std::size_t shared_stack_bytes = default_shared_stack_bytes;
@@ -50,6 +55,8 @@ struct scheduler_options {
   bool private_stacks = false;   // every coroutine gets a stack of its own, as under the sanitizers
   bool evict_always = false;     // copy a coroutine out at every suspension: for tests
   bool adaptive_stacks = false;  // see loop_options
+  bool strict = false;           // likewise
+  capture_checks checks = capture_checks::report;
   // Called when no parked coroutine can be saved; must not return. Default: a message, then abort.
   void (*out_of_memory)() = nullptr;
   manual_clock* clock = nullptr;  // in the place of the steady clock; must outlive the scheduler
@@ -62,6 +69,8 @@ struct own_call {
   void* sp = nullptr;
   [[no_unique_address]] context::sanitizer_notes notes;
   const stack_memory* memory = nullptr;
+  const void* frame = nullptr;  // of the function that waits for it
+  own_call* around = nullptr;   // in which that function runs
 };
 
 class EVENTER_API scheduler {
@@ -70,9 +79,11 @@ class EVENTER_API scheduler {
       : options_(with_environment(options)),
         store_(new control_block_store(*this)),
         saves_(save_chunks_),
-        stacks_(saves_, options_.shared_stacks, options_.shared_stack_bytes) {
+        stacks_(saves_, options_.shared_stacks, options_.shared_stack_bytes),
+        handles_suspended_(options_.evict_always || options_.strict) {
     if (const char* const refusal = context::shadow_stack_refusal(); refusal != nullptr)
       throw_error(std::make_error_code(std::errc::not_supported), refusal);
+    if (options_.strict) strict_schedulers::add(*this);
   }
   scheduler(const scheduler&) = delete;
   scheduler& operator=(const scheduler&) = delete;
@@ -120,7 +131,8 @@ class EVENTER_API scheduler {
     try {
 #endif
       block.entry = entries_.index_of(operations, key, name);
-      if (EVENTER_UNLIKELY(options_.private_stacks || block.has(coroutine_flag::own_stack))) {
+      if (EVENTER_UNLIKELY(options_.private_stacks || options_.strict || block.has(coroutine_flag::own_stack))) {
+        if (options_.strict && !block.has(coroutine_flag::own_stack)) block.set(coroutine_flag::guarded);
         block.set(coroutine_flag::own_stack);
         block.stack = stacks_.take_own(own_stack_bytes != 0 ? own_stack_bytes : options_.own_stack_bytes);
       } else if (EVENTER_UNLIKELY(entries_[block.entry].own_stacks)) {
@@ -279,21 +291,39 @@ class EVENTER_API scheduler {
   // The call that the running coroutine is in; nullptr: none.
   const own_call* running_call() const noexcept { return own_call_; }
   // Whether the running coroutine's frames may be copied away while it waits.
-  bool is_on_shared_stack() const noexcept { return own_call_ == nullptr && !running_->has(coroutine_flag::own_stack); }
+  bool is_on_shared_stack() const noexcept { return own_call_ == nullptr && shares_stack(*running_); }
+  // Whether nobody else may use what lies on a coroutine's stack while it waits.
+  static bool shares_stack(const control_block& block) noexcept {
+    return !block.has(coroutine_flag::own_stack) || block.has(coroutine_flag::guarded);
+  }
+  // Whether an address lies on a shared stack, or on the running coroutine's where that would be a shared one but for
+  // strict mode or adaptive_stacks.
+  bool lies_on_shared_stack(const void* address) const noexcept {
+    if (stacks_.contains(address)) return true;
+    return running_ != nullptr && running_->has(coroutine_flag::guarded | coroutine_flag::adapted) &&
+           running_->stack->memory().contains(address);
+  }
   shared_stack* take_own_stack(std::size_t bytes) {
     return stacks_.take_own(bytes != 0 ? bytes : options_.own_stack_bytes);
   }
   void give_back_own_stack(shared_stack* stack) noexcept { stacks_.give_back_own(stack); }
   // The frame around a call: goes on with it until it waits or has ended.
   EVENTER_NOINLINE void enter_call(own_call& call) {
+    call.around = own_call_;
     own_call_ = &call;
     running_->set(coroutine_flag::in_own_call);
     call.outer.enter(call.sp, call.notes, call.memory->bottom(), call.memory->size());
-    running_->clear(coroutine_flag::in_own_call);
-    own_call_ = nullptr;
+    own_call_ = call.around;
+    if (own_call_ == nullptr) running_->clear(coroutine_flag::in_own_call);
   }
   // The same frame, while the call waits.
-  EVENTER_NOINLINE void suspend_around_call() { native_.suspend(&running_->sp, running_->notes); }
+  EVENTER_NOINLINE void suspend_around_call() { leave_stack(*running_); }
+  // How much is left below `frame` on the running coroutine's stack, if that is its own; else 0.
+  std::size_t room_on_own_stack(const void* frame) const noexcept {
+    if (is_on_shared_stack()) return 0;
+    const stack_memory& memory = own_call_ != nullptr ? *own_call_->memory : running_->stack->memory();
+    return static_cast<std::size_t>(static_cast<const char*>(frame) - memory.bottom());
+  }
 
   // Lets everything else that is ready run first.
   void yield() {
@@ -389,13 +419,74 @@ class EVENTER_API scheduler {
     }
   }
 
-  // Any thread: runs `function` on the loop's thread, outside any coroutine.
-  template <class F>
-  void post(F&& function) {
-    if (posts_.push(std::forward<F>(function))) wake_loop();
+  // Any thread: runs `function` on the loop's thread, outside any coroutine. `looked_at` sees it where it stays, before
+  // anybody runs it.
+  template <class F, class Look = post_queue::not_looked_at>
+  void post(F&& function, Look looked_at = {}) {
+    if (posts_.push(std::forward<F>(function), looked_at)) wake_loop();
   }
   post_queue& posts() noexcept { return posts_; }
   const post_queue& posts() const noexcept { return posts_; }
+
+  // For the capture check: the closure of a `call` of the running coroutine holds `address` at `offset`.
+  EVENTER_NOINLINE void report_capture(const char* call, const char* closure, std::size_t offset, const void* address) {
+    log(log_level::warning,
+        "%s in coroutine \"%s\": the closure (%s) may hold the address of a local at its byte %zu (%p, on a shared stack): when it runs, "
+        "other frames lie there. Pass the value, put it on the heap (shared_ptr), or give the coroutine a stack of its own "
+        "(call_on_own_stack, spawn_options{.stack = stack_kind::own}); unchecked(f) says that it is all right",
+        call, display_name(*running_), closure, offset, address);
+    if (options_.checks == capture_checks::abort) std::abort();
+  }
+  // For the fault handler: whose suspended stack an address lies in; nullptr: nobody's. Async-signal-safe.
+  control_block* owner_of_guarded(const void* address) {
+    control_block* found = nullptr;
+    for_each_living([&](control_block& block) {
+      if (block.has(coroutine_flag::guarded) && &block != running_ && block.stack != nullptr &&
+          block.stack->memory().contains(address))
+        found = &block;
+    });
+    return found;
+  }
+  // Those in strict mode, of all threads.
+  class strict_schedulers {
+   public:
+    static void add(scheduler& which) {
+      const std::lock_guard guard(lock_);
+      system::on_bad_address.store(&report_bad_address);
+      which.next_strict_ = first_.load();
+      first_.store(&which);
+    }
+    static void remove(scheduler& which) {
+      const std::lock_guard guard(lock_);
+      if (first_.load() == &which) return first_.store(which.next_strict_);
+      for (scheduler* each = first_.load(); each != nullptr; each = each->next_strict_)
+        if (each->next_strict_ == &which) each->next_strict_ = which.next_strict_;
+    }
+    // From a fault handler, which can't wait for a lock: the program ends in any case.
+    template <class F>
+    static void visit(F&& function) {
+      for (scheduler* each = first_.load(); each != nullptr; each = each->next_strict_) function(*each);
+    }
+
+   private:
+    // The kernel has refused an address: that of a stack that nobody may touch now?
+    static void report_bad_address(const void* data) {
+      visit([data](scheduler& each) {
+        control_block* const owner = each.owner_of_guarded(data);
+        if (owner == nullptr) return;
+        const bool by_coroutine = current_ != nullptr && current_->running_ != nullptr;
+        log(log_level::error,
+            "a system call of %s%s%s was given an address in the stack of coroutine \"%s\", which waits, and is refused (EFAULT): give it "
+            "a buffer on the heap, or one in call_on_own_stack",
+            by_coroutine ? "coroutine \"" : "a callback or thread",
+            by_coroutine ? current_->display_name(*current_->running_) : "", by_coroutine ? "\"" : "",
+            each.display_name(*owner));
+      });
+    }
+
+    static inline std::mutex lock_;
+    static inline constinit std::atomic<scheduler*> first_{nullptr};
+  };
 
   // An exception of a part of a coroutine that nobody can take.
   void report_unhandled(control_block& block, const std::exception_ptr& exception) {
@@ -432,12 +523,13 @@ class EVENTER_API scheduler {
   // Called before each coroutine (with its name) and each continuation goes on; nullptr: not called.
   void set_step_observer(void (*observer)(scheduler&, const char* what)) noexcept {
     on_step_ = observer;
-    observed_ = observer != nullptr || log_enabled(log_level::debug);
+    observed_ = observer != nullptr || options_.strict || log_enabled(log_level::debug);
   }
   // The loop sleeps inside another one, whose code may end a wait or arm a timer: then wake_loop() is called, once.
   void wake_when_touched() noexcept { wakes_when_touched_ = true; }
 
   ~scheduler() {
+    if (options_.strict) strict_schedulers::remove(*this);
     store_->blocks.for_each([this](control_block& block) {
       if (block.has(coroutine_flag::has_handle)) ++store_->orphans;
     });
@@ -513,6 +605,12 @@ class EVENTER_API scheduler {
     if (const char* const text = std::getenv("EVENTER_SHARED_STACKS"); text != nullptr && std::atoi(text) > 0)
       options.shared_stacks = static_cast<unsigned>(std::atoi(text));
     if (context::prefers_private_stacks()) options.private_stacks = true;
+    if (const char* const text = std::getenv("EVENTER_STRICT"); text != nullptr) options.strict = *text == '1';
+    if (EVENTER_ASAN || EVENTER_TSAN || context::running_on_valgrind()) options.strict = false;
+    if (const char* const text = std::getenv("EVENTER_CHECKS"); text != nullptr)
+      options.checks = *text == 'a'   ? capture_checks::abort
+                       : *text == 'o' ? capture_checks::off
+                                      : capture_checks::report;
     return options;
   }
 
@@ -531,11 +629,23 @@ class EVENTER_API scheduler {
     native_.enter(block.sp, block.notes, block.stack->memory().bottom(), block.stack->memory().size());
     running_ = nullptr;
     block.stack->mark(block);
-    if (EVENTER_UNLIKELY(options_.evict_always) && !block.has(coroutine_flag::own_stack | coroutine_flag::ended))
-      block.stack->evict();
+    if (EVENTER_UNLIKELY(handles_suspended_)) after_step(block);
     return true;
   }
 
+  EVENTER_NOINLINE void after_step(control_block& block) {
+    if (block.has(coroutine_flag::ended)) return;
+    if (block.has(coroutine_flag::guarded)) return guard(block, true);
+    if (options_.evict_always && !block.has(coroutine_flag::own_stack)) block.stack->evict();
+  }
+  // Strict mode: nobody may touch the stack of a coroutine that waits.
+  void guard(control_block& block, bool closed) const noexcept {
+    const stack_memory& stack = block.stack->memory();
+    if (system::protect(stack.bottom(), stack.size(), closed ? PROT_NONE : PROT_READ | PROT_WRITE) == 0) return;
+    broken_rule(
+        "strict mode can't protect one more stack (two mappings a coroutine, see vm.max_map_count): run it with fewer coroutines, or raise "
+        "the limit");
+  }
   void end_continuations() {
     for (continuation* each = continuations_; each != nullptr; each = each->next)
       end_wait(*each, wake_reason::canceled);
@@ -619,6 +729,7 @@ class EVENTER_API scheduler {
   }
 
   EVENTER_NOINLINE void give_back_own_stack_of(control_block& block) noexcept {
+    if (block.has(coroutine_flag::guarded)) guard(block, false);
     stacks_.give_back_own(block.stack);
     if (block.has(coroutine_flag::adapted)) --adapted_now_;
   }
@@ -773,6 +884,7 @@ class EVENTER_API scheduler {
   }
 
   EVENTER_NOINLINE void observe(control_block& block) {
+    if (block.has(coroutine_flag::guarded)) guard(block, false);
     if (on_step_ != nullptr) on_step_(*this, display_name(block));
     if (!log_enabled(log_level::debug)) return;
     log(log_level::debug, "resume \"%s\" (id %llu): %zu stack bytes", display_name(block),
@@ -801,7 +913,7 @@ class EVENTER_API scheduler {
   int* errno_ = nullptr;                            // likewise
   std::uint64_t resumes_ = 0;                       // counted once a batch
   unsigned operations_ = 0;                         // in a row that did not have to wait
-  bool observed_ = log_enabled(log_level::debug);
+  bool observed_ = options_.strict || log_enabled(log_level::debug);
   bool wakes_when_touched_ = false;
   void (*on_step_)(scheduler&, const char* what) = nullptr;
   ring_buffer<wait_node*> ready_;
@@ -812,6 +924,7 @@ class EVENTER_API scheduler {
   post_queue posts_;
 
   stack_set stacks_;
+  const bool handles_suspended_;  // something is done with the stack of each coroutine that suspends
   entry_table entries_;
   continuation* continuations_ = nullptr;  // those that wait or are ready
   std::size_t continuation_count_ = 0;
@@ -826,6 +939,8 @@ class EVENTER_API scheduler {
   std::uint32_t last_number_ = 0;
   context::fp_environment native_fp_ = context::fp_environment::current();
   bool fp_change_reported_ = false;
+
+  scheduler* next_strict_ = nullptr;
 
   static inline constinit thread_local scheduler* current_ = nullptr;
   std::atomic<scheduler**> thread_{&current_};  // stands for the thread

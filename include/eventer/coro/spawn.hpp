@@ -5,6 +5,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "eventer/coro/capture_check.hpp"
 #include "eventer/coro/join_handle.hpp"
 #include "eventer/coro/task.hpp"
 
@@ -162,6 +163,7 @@ join_handle<spawn_result<F, Arguments...>> spawn_here(scheduler& here, const spa
     throw;
   }
 #endif
+  check_captures(stored<call>::get(details_of(block).storage), "spawn");
   // On a loop that is being destroyed it does not run any more: the callable is destroyed once, and joining says
   // canceled.
   if (EVENTER_UNLIKELY(here.stopping())) block.set(coroutine_flag::cancel_requested);
@@ -169,12 +171,9 @@ join_handle<spawn_result<F, Arguments...>> spawn_here(scheduler& here, const spa
   return join_handle<spawn_result<F, Arguments...>>(block);
 }
 
-// From another thread: a message on the heap carries the callable; the coroutine is made on the loop's thread.
-template <class F, class... Arguments>
-join_handle<spawn_result<F, Arguments...>> spawn_remote(scheduler& there, const spawn_options& options, F&& function,
-                                                        Arguments&&... arguments) {
-  using R = spawn_result<F, Arguments...>;
-  auto join = std::make_shared<remote_join<R>>(there);
+// What another thread has spawned: the callable of its coroutine.
+template <class R, class Call>
+struct remote_body {
   // Answers `canceled` if the message, or the coroutine, is destroyed without having run.
   struct unless_completed {
     std::shared_ptr<remote_join<R>> join;
@@ -184,38 +183,51 @@ join_handle<spawn_result<F, Arguments...>> spawn_remote(scheduler& there, const 
       if (join != nullptr) join->end(outcome::canceled);
     }
   };
-  auto body = [guard = unless_completed(join),
-               call = bound_call<std::decay_t<F>, std::decay_t<Arguments>...>(
-                   std::in_place, std::forward<F>(function), std::forward<Arguments>(arguments)...)]() mutable {
-    remote_join<R>& state = *guard.join;
-    const auto run = [&] {
-      const auto value = [&]() -> R {
-        if constexpr (unwrapped<decltype(call())>::is_task)
-          return run_task(call());
-        else
-          return call();
-      };
-      if constexpr (std::is_void_v<R>)
-        value();
-      else if constexpr (std::is_reference_v<R>)
-        state.value.emplace(std::addressof(value()));
-      else
-        state.value.emplace(value());
-      state.end(outcome::value);
-    };
+  unless_completed guard;
+  Call call;
+
+  void operator()() {
 #if EVENTER_EXCEPTIONS
     try {
       run();
     } catch (const cancelled&) {
       throw;
     } catch (...) {
-      state.fail(std::current_exception());
+      guard.join->fail(std::current_exception());
     }
 #else
     run();
 #endif
-  };
-  there.post([&there, options, join, body = std::move(body)]() mutable {
+  }
+
+ private:
+  void run() {
+    remote_join<R>& state = *guard.join;
+    const auto value = [this]() -> R {
+      if constexpr (unwrapped<decltype(call())>::is_task)
+        return run_task(call());
+      else
+        return call();
+    };
+    if constexpr (std::is_void_v<R>)
+      value();
+    else if constexpr (std::is_reference_v<R>)
+      state.value.emplace(std::addressof(value()));
+    else
+      state.value.emplace(value());
+    state.end(outcome::value);
+  }
+};
+
+// The message that makes that coroutine, on the loop's thread.
+template <class R, class Call>
+struct remote_start {
+  scheduler& there;
+  spawn_options options;
+  std::shared_ptr<remote_join<R>> join;
+  remote_body<R, Call> body;
+
+  void operator()() {
 #if EVENTER_EXCEPTIONS
     try {
 #endif
@@ -227,7 +239,23 @@ join_handle<spawn_result<F, Arguments...>> spawn_remote(scheduler& there, const 
       join->fail(std::current_exception());
     }
 #endif
-  });
+  }
+};
+
+// From another thread: a message on the heap carries the callable; the coroutine is made on the loop's thread.
+template <class F, class... Arguments>
+join_handle<spawn_result<F, Arguments...>> spawn_remote(scheduler& there, const spawn_options& options, F&& function,
+                                                        Arguments&&... arguments) {
+  using R = spawn_result<F, Arguments...>;
+  using call = bound_call<std::decay_t<F>, std::decay_t<Arguments>...>;
+  auto join = std::make_shared<remote_join<R>>(there);
+  there.post(
+      remote_start<R, call>{there,
+                            options,
+                            join,
+                            {typename remote_body<R, call>::unless_completed(join),
+                             call(std::in_place, std::forward<F>(function), std::forward<Arguments>(arguments)...)}},
+      [](const remote_start<R, call>& message) { check_captures_always(message.body.call, "event_loop::spawn"); });
   return join_handle<R>(std::move(join));
 }
 

@@ -47,8 +47,9 @@ inline std::uint64_t id() {
 // In call_on_own_stack: of the frames around the call.
 inline std::size_t stack_bytes() {
   const scheduler& here = detail::suspending_scheduler("this_coroutine::stack_bytes() outside a coroutine");
-  const own_call* const call = here.running_call();
-  const void* const from = call != nullptr ? static_cast<const void*>(call) : __builtin_frame_address(0);
+  const own_call* call = here.running_call();
+  while (call != nullptr && call->around != nullptr) call = call->around;
+  const void* const from = call != nullptr ? call->frame : __builtin_frame_address(0);
   return static_cast<std::size_t>(here.running()->stack->top() - static_cast<const char*>(from));
 }
 inline bool cancel_requested() {

@@ -46,7 +46,7 @@ class EVENTER_API event_loop final : public scheduler {
   // text says which).
   explicit event_loop(const loop_options& options = {})
       : scheduler(options.for_scheduler()), options_(options), reactor_(options.reactor()) {
-    if (options.fault_reports) faults_.emplace();
+    if (options.fault_reports || scheduler::options().strict) faults_.emplace();
     if (watched_)
       set_step_observer([](scheduler& self, const char* what) { static_cast<event_loop&>(self).progress_.step(what); });
     if (options.clock != nullptr)
@@ -145,7 +145,16 @@ class EVENTER_API event_loop final : public scheduler {
   join_handle<T> spawn(const spawn_options& options, task<T> what) {
     return spawn(options, detail::task_call<T>{std::move(what)});
   }
-  using scheduler::post;  // post(F&&): any thread
+  // From any thread: runs `function()` on the loop's thread, outside any coroutine, at its next turn.
+  template <class F>
+  void post(F&& function) {
+    scheduler::post(std::forward<F>(function), [this](const auto& closure) {
+      if (scheduler::current() == this)
+        detail::check_captures(closure, "post");
+      else
+        detail::check_captures_always(closure, "post");
+    });
+  }
 
   // --- classic events; from coroutines, callbacks and other threads. They keep run() from returning, but each_turn ---
 

@@ -85,7 +85,33 @@ class fault_reports {
                 : " bytes is full; give the loop more with loop_options::shared_stack_bytes, or look for endless recursion\n");
       }
     }
+    scheduler::strict_schedulers::visit([info](scheduler& each) { report_touch(each, info->si_addr); });
     ::signal(signal, SIG_DFL);  // the fault happens again, now for real
+  }
+  // Strict mode: somebody has touched the stack of a coroutine that waits.
+  static void report_touch(scheduler& of, const void* address) {
+    control_block* const owner = of.owner_of_guarded(address);
+    if (owner == nullptr) return;
+    say("eventer: ");
+    say_who_runs(of);
+    say(" has touched the stack of coroutine \"");
+    say(of.display_name(*owner));
+    say("\", which waits, ");
+    const auto* const sp = static_cast<const char*>(owner->sp);
+    say_number(static_cast<std::size_t>(static_cast<const char*>(address) >= sp
+                                            ? static_cast<const char*>(address) - sp
+                                            : sp - static_cast<const char*>(address)));
+    say(static_cast<const char*>(address) >= sp ? " bytes above" : " bytes below");
+    say(" its stack pointer. A local of a coroutine is its own while it waits: pass the value, put it on the heap, or use "
+        "call_on_own_stack\n");
+  }
+  static void say_who_runs(scheduler& of) {
+    scheduler* const here = scheduler::current();
+    if (here == nullptr) return say("a thread that runs no loop");
+    if (here->running() == nullptr) return say("a callback");
+    say(here == &of ? "coroutine \"" : "on another loop, coroutine \"");
+    say(here->display_name(*here->running()));
+    say("\"");
   }
   static void say(const char* text) noexcept {
     [[maybe_unused]] const auto written = ::write(2, text, std::strlen(text));
