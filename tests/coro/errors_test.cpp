@@ -200,7 +200,7 @@ int fail_mapping(eventer::system::call which) {
 }
 }  // namespace
 
-TEST_CASE("out of memory while saving a stack runs others first, then says so") {
+TEST_CASE("out of memory while saving a stack runs others first, then says so", "[shared-stack]") {
   if (eventer::context::prefers_private_stacks()) EVENTER_SKIP("private stacks are never saved");
   const auto result = run_in_child([] {
     eventer::event_loop loop({.shared_stacks = 1, .out_of_memory = [] {

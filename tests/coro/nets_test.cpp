@@ -16,9 +16,6 @@ using namespace std::chrono_literals;
 
 namespace {
 
-// Where every coroutine has a stack of its own nothing is on a shared one.
-bool stacks_are_shared() { return !eventer::context::prefers_private_stacks(); }
-
 constexpr eventer::loop_options strict{.strict = true, .checks = eventer::capture_checks::off};
 
 constexpr const char* touched = "has touched the stack of coroutine \"parent\", which waits";
@@ -32,14 +29,14 @@ child_result in_strict_mode(F mistake) {
 }  // namespace
 
 #if !defined(NDEBUG)
-TEST_CASE(
-    "capture check: a reference captured by spawn is reported, with the coroutine, the closure and the ways out") {
-  if (!stacks_are_shared()) EVENTER_SKIP("here every coroutine has its own stack");
+TEST_CASE("capture check: a reference captured by spawn is reported, with the coroutine, the closure and the ways out",
+          "[shared-stack]") {
+  if (eventer::context::prefers_private_stacks()) EVENTER_SKIP("here every coroutine has its own stack");
   const auto result = run_in_child([] {
     eventer::run([] {
       eventer::spawn({.name = "parent"}, [] {
         int total = 0;
-        const long before = 1;
+        long before = 1;
         for (int i = 0; i < 3; ++i) eventer::spawn([before, &total] { total += static_cast<int>(before); });
         eventer::yield();
       }).join();
@@ -53,8 +50,9 @@ TEST_CASE(
   CHECK(result.exit_status == 0);
 }
 
-TEST_CASE("capture check: a pointer among the arguments, and one in a task_group's closure, are found") {
-  if (!stacks_are_shared()) EVENTER_SKIP("here every coroutine has its own stack");
+TEST_CASE("capture check: a pointer among the arguments, and one in a task_group's closure, are found",
+          "[shared-stack]") {
+  if (eventer::context::prefers_private_stacks()) EVENTER_SKIP("here every coroutine has its own stack");
   const auto result = run_in_child([] {
     eventer::run([] {
       int total = 0;
@@ -69,8 +67,9 @@ TEST_CASE("capture check: a pointer among the arguments, and one in a task_group
   CHECK(reports == 2);
 }
 
-TEST_CASE("capture check: a reference captured by post is reported; a program may choose to stop there") {
-  if (!stacks_are_shared()) EVENTER_SKIP("here every coroutine has its own stack");
+TEST_CASE("capture check: a reference captured by post is reported; a program may choose to stop there",
+          "[shared-stack]") {
+  if (eventer::context::prefers_private_stacks()) EVENTER_SKIP("here every coroutine has its own stack");
   const auto result = run_in_child([] {
     eventer::run(
         [] {

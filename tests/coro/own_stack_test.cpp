@@ -398,7 +398,8 @@ TEST_CASE("a call on an own stack in a bare coroutine is refused, and one that o
   CHECK(contains(deep.output, "give it more with call_on_own_stack(bytes, function)"));
 }
 
-TEST_CASE("adaptive_stacks gives own stacks to those whose predecessors copied much, and the report says so") {
+TEST_CASE("adaptive_stacks gives own stacks to those whose predecessors copied much, and the report says so",
+          "[shared-stack]") {
   if (eventer::context::prefers_private_stacks()) EVENTER_SKIP("here every coroutine has its own stack");
   for (const bool adaptive : {false, true}) {
     int on_own = 0, light_on_own = 0;

@@ -582,7 +582,8 @@ SYNC_TEST("a C++20 coroutine that is destroyed while it waits is forgotten") {
   });
 }
 
-SYNC_TEST("as many waiters as there is memory for do not deepen a stack, and wait in their order") {
+TEMPLATE_TEST_CASE("as many waiters as there is memory for do not deepen a stack, and wait in their order",
+                   "[sync][shared-stack]", one_loop, any_thread) {
   typename TestType::mutex m;
   typename TestType::event e;
   std::size_t next = 0, in_order = 0;

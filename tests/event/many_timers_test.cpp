@@ -92,7 +92,7 @@ TEST_CASE("a million timers fire in the order of their times and leave no memory
   CHECK(left <= (peak - before) / 1000 + 200'000);
 }
 
-TEST_CASE("very many sleeping coroutines wake in the order of their times") {
+TEST_CASE("very many sleeping coroutines wake in the order of their times", "[shared-stack]") {
   manual_clock time;
   const auto seen = std::make_shared<firing>();
   eventer::run(

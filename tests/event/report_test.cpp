@@ -57,7 +57,7 @@ TEST_CASE("the statistics count coroutines, events, registrations and timers") {
   CHECK(after.rebuilds == 0);
 }
 
-TEST_CASE("the stack report has a row per spawn name, else per entry function") {
+TEST_CASE("the stack report has a row per spawn name, else per entry function", "[shared-stack]") {
   eventer::event_loop loop({.shared_stacks = 1});
   (void)loop.spawn([] {
     std::vector<eventer::join_handle<void>> all;
