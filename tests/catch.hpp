@@ -10,8 +10,8 @@
 #include <cstdio>
 
 // The tag [epoll] is for tests that know what epoll calls, or how many descriptors it takes: they are left out where
-// all loops of a suite run on another reactor (EVENTER_REACTOR). [shared-stack] is for those that need shared stacks, or
-// more coroutines than may have stacks of their own: they are left out in strict mode (EVENTER_STRICT).
+// all loops of a suite run on another reactor (EVENTER_REACTOR). [shared-stack] is for those that need shared stacks,
+// or more coroutines than may have stacks of their own: they are left out in strict mode (EVENTER_STRICT).
 
 // Ends a test case that cannot run here. scripts/test counts the line as a skip, not as a pass.
 #define EVENTER_SKIP(reason)                                                                      \

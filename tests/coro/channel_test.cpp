@@ -456,3 +456,27 @@ CHANNEL_TEST("who always finds something in a channel lets others run, in each w
     CHECK(co_rounds < 1000);
   });
 }
+
+CHANNEL_TEST("a select within a combination: it wins, loses, and is cancelled") {
+  typename TestType::template channel<int> a(0), b(0);
+  int sum = 0;
+  run_virtually([&] {
+    const auto add = [&sum](io_result<int> v) { sum += *v; };
+    const auto both = [a, b, add] { return eventer::async_select({}, on_receive(a, add), on_receive(b, add)); };
+    CHECK(eventer::when_any(eventer::after(1ms), both()).index == 0);
+    eventer::spawn([b]() mutable { (void)b.send(5); });
+    CHECK(eventer::when_any(eventer::after(1ms), both()).index == 1);
+    CHECK(sum == 5);
+    auto cancelled = eventer::spawn([both] { (void)eventer::when_all(eventer::after(1h), both()); });
+    eventer::yield();
+    cancelled.cancel();
+    CHECK(cancelled.try_join().error() == std::errc::operation_canceled);
+    {
+      const eventer::deadline_scope soon(1ms);
+      CHECK_THROWS_AS(eventer::when_any(eventer::after(1h), both()), std::system_error);
+    }
+    int value = 1;
+    CHECK_FALSE(a.try_send(value));
+    CHECK_FALSE(b.try_send(value));
+  });
+}

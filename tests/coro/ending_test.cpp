@@ -179,3 +179,23 @@ TEST_CASE("a time-out, a cancellation and the peer's end are three results") {
       {.clock = &clock});
   CHECK(results == "timed out, cancelled, end, ");
 }
+
+TEST_CASE("a stop() that nobody hears any more does not keep a loop from ending") {
+  eventer::manual_clock clock;
+  int cancelled = 0;
+  {
+    eventer::event_loop loop({.clock = &clock});
+    (void)loop.spawn([&cancelled] {
+      const eventer::cancel_shield always;
+      try {
+        eventer::sleep_for(1h);
+      } catch (const eventer::cancelled&) {
+        ++cancelled;
+        throw;
+      }
+    });
+    loop.poll();
+    loop.stop();
+  }
+  CHECK(cancelled == 1);
+}

@@ -103,6 +103,9 @@ TEST_CASE("capture check: values, the heap, own stacks, unchecked() and callers 
     int local = 1;
     auto never = eventer::spawn(eventer::unchecked([&local] { ++local; }));
     never.cancel();
+    eventer::task_group all;
+    all.spawn(eventer::unchecked([&local] { ++local; }));
+    all.cancel();
   });
   loop.run();
   CHECK(outside == 10);

@@ -754,3 +754,23 @@ TEST_CASE("no line about coroutines that nothing can wake while they wait for wh
   other.join();
   CHECK(log.lines().empty());
 }
+
+SYNC_TEST("C++20 coroutines that a stackful one has begun wait for a mutex as strangers do") {
+  typename TestType::mutex m;
+  std::string order;
+  run_virtually([&] {
+    const auto use = [](auto mtx, std::string* out, const char* name) -> fire_and_forget {
+      const eventer::io_result<void> locked = co_await mtx.async_lock();
+      co_await eventer::after(1ms);
+      *out += locked ? name : "?";
+      if (locked) mtx.unlock();
+    };
+    use(m, &order, "a");
+    use(m, &order, "b");
+    eventer::yield();
+    m.lock();
+    order += "c";
+    m.unlock();
+  });
+  CHECK(order == "abc");
+}

@@ -270,3 +270,58 @@ TEST_CASE("a task_group outside a coroutine is refused with a sentence") {
   CHECK(result.signal == SIGABRT);
   CHECK(contains(result.output, "a task_group outside a coroutine"));
 }
+
+TEST_CASE("after a join that failed in any way a group may be used again, and a failure comes before the time's end") {
+  run_virtually([] {
+    eventer::task_group all;
+    const auto ran = std::make_shared<int>(0);
+    all.spawn([] { eventer::sleep_for(1h); });
+    {
+      const eventer::deadline_scope soon(1ms);
+      CHECK(all.try_join().error() == std::errc::timed_out);
+    }
+    all.spawn([ran] { ++*ran; });
+    all.join();
+    CHECK(*ran == 1);
+    all.spawn([] {
+      try {
+        eventer::sleep_for(1h);
+      } catch (const eventer::cancelled&) {
+        throw std::runtime_error("while it ended");
+      }
+    });
+    {
+      const eventer::deadline_scope soon(1ms);
+      CHECK_THROWS_WITH(all.join(), "while it ended");
+    }
+    all.spawn([ran] { ++*ran; });
+    all.join();
+    CHECK(*ran == 2);
+    all.cancel();
+    all.join();
+    all.spawn([ran] { ++*ran; });
+    all.join();
+    CHECK(*ran == 3);
+  });
+}
+
+TEST_CASE("a group's coroutine has ended when its closure is gone") {
+  std::string order;
+  struct slow_to_go {
+    std::string* to;
+    explicit slow_to_go(std::string& out) : to(&out) {}
+    slow_to_go(slow_to_go&& other) noexcept : to(std::exchange(other.to, nullptr)) {}
+    ~slow_to_go() {
+      if (to == nullptr) return;
+      eventer::sleep_for(1ms);
+      *to += "closure ";
+    }
+  };
+  run_virtually([&order] {
+    eventer::task_group all;
+    all.spawn([held = slow_to_go(order)] {});
+    all.join();
+    order += "joined";
+  });
+  CHECK(order == "closure joined");
+}

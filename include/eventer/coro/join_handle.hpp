@@ -122,7 +122,8 @@ class join_handle {
 
   // Asks the coroutine to end: its await in progress, or its next one, throws `cancelled`; an await that has been
   // answered already still gives its answer. The coroutine has not ended yet when this returns: join it. Nothing
-  // happens if it has ended already. From any thread, while the loop lives.
+  // happens if it has ended already. From any thread, while the loop lives and
+  // nobody else uses this handle at that moment.
   void cancel() {
     if (block_ != nullptr) {
       scheduler* const loop = control_block_store::of(*block_).owner;

@@ -103,6 +103,9 @@ EVENTER_NOINLINE std::invoke_result_t<std::decay_t<F>> call_on_own_stack_of(sche
   return own_stack_call<F>(function).run(here, bytes);
 }
 
+// A call that asks for no size is made where it is if so much is left there.
+inline constexpr std::size_t room_enough = std::size_t{32} << 10;
+
 // Out of line: inlined, the locals of `function` would be a part of the frame around it, which may be on a small stack.
 template <class F>
 EVENTER_NOINLINE std::invoke_result_t<std::decay_t<F>> call_here(std::remove_reference_t<F>& function) {
@@ -113,7 +116,7 @@ EVENTER_NOINLINE std::invoke_result_t<std::decay_t<F>> call_here(std::remove_ref
 
 // Calls `function()` on a stack of its own, of `loop_options::own_stack_bytes` or so many bytes, and gives what it
 // gives. It may wait, throw, be cancelled, and call this again. On a plain thread, in a callback, and on a stack of its
-// own with so many bytes left it is called as it is.
+// own with so many bytes left (32 KiB where no size is given) it is called as it is.
 //
 // Stack: the locals of `function`, and what it captures by value, may be pointed at by others while it runs. The locals
 // around the call may not. Costs: two more switches a suspension; the stack comes from a pool. Errors:
@@ -124,7 +127,8 @@ requires std::is_invocable_v<std::decay_t<F>> std::invoke_result_t<std::decay_t<
   scheduler* const here = scheduler::current();
   if (coroutine::is_on_shared_stack())
     broken_rule("call_on_own_stack in a coroutine without a loop: make it with eventer::own_stack{bytes} instead");
-  if (here == nullptr || here->running() == nullptr || here->room_on_own_stack(__builtin_frame_address(0)) > bytes)
+  if (here == nullptr || here->running() == nullptr ||
+      here->room_on_own_stack(__builtin_frame_address(0)) > (bytes != 0 ? bytes : detail::room_enough))
     return detail::call_here<F>(function);
   return detail::call_on_own_stack_of<F>(*here, bytes, function);
 }

@@ -48,9 +48,12 @@ class post_queue {
       if (run) self->callable();
     };
     look(std::as_const(node->callable));
+    return push(static_cast<message&>(*node));
+  }
+  bool push(message& which) noexcept {
     message* head = head_.load(std::memory_order_relaxed);
-    do node->next = head;
-    while (!head_.compare_exchange_weak(head, node, std::memory_order_seq_cst, std::memory_order_relaxed));
+    do which.next = head;
+    while (!head_.compare_exchange_weak(head, &which, std::memory_order_seq_cst, std::memory_order_relaxed));
     return asleep_.load(std::memory_order_seq_cst) && asleep_.exchange(false, std::memory_order_seq_cst);
   }
 

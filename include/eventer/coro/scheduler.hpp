@@ -88,6 +88,8 @@ class EVENTER_API scheduler {
   scheduler(const scheduler&) = delete;
   scheduler& operator=(const scheduler&) = delete;
 
+  // Stands for the thread, also in a program of several images.
+  static const void* this_thread() noexcept { return &current_; }
   // The scheduler whose loop runs on this thread now; nullptr if none does.
   static scheduler* current() noexcept { return current_; }
   // The coroutine that is running on this thread; nullptr on a native stack.
@@ -102,7 +104,7 @@ class EVENTER_API scheduler {
   std::size_t ready_count() const noexcept { return ready_.size(); }
   bool stopping() const noexcept { return stopping_; }
   // Whether the loop is being destroyed and those that wait for each other have to be torn apart.
-  bool unwinding_is_stuck() const noexcept { return unwinding_rounds_ >= 16; }
+  bool unwinding_is_stuck() const noexcept { return EVENTER_EXCEPTIONS && unwinding_rounds_ >= 500; }
   const char* name_of(control_block& block) noexcept { return entries_[block.entry].name; }
   const entry_table& entries() const noexcept { return entries_; }
   entry_record& entry_of(control_block& block) noexcept { return entries_[block.entry]; }
@@ -318,9 +320,9 @@ class EVENTER_API scheduler {
   }
   // The same frame, while the call waits.
   EVENTER_NOINLINE void suspend_around_call() { leave_stack(*running_); }
-  // How much is left below `frame` on the running coroutine's stack, if that is its own; else 0.
+  // How much is left below `frame` on the running coroutine's stack, if it asked for one of its own; else 0.
   std::size_t room_on_own_stack(const void* frame) const noexcept {
-    if (is_on_shared_stack()) return 0;
+    if (is_on_shared_stack() || (own_call_ == nullptr && running_->has(coroutine_flag::adapted))) return 0;
     const stack_memory& memory = own_call_ != nullptr ? *own_call_->memory : running_->stack->memory();
     return static_cast<std::size_t>(static_cast<const char*>(frame) - memory.bottom());
   }
@@ -425,6 +427,10 @@ class EVENTER_API scheduler {
   void post(F&& function, Look looked_at = {}) {
     if (posts_.push(std::forward<F>(function), looked_at)) wake_loop();
   }
+  // The same with a message that belongs to the caller until it is finished.
+  void post_message(post_queue::message& message) noexcept {
+    if (posts_.push(message)) wake_loop();
+  }
   post_queue& posts() noexcept { return posts_; }
   const post_queue& posts() const noexcept { return posts_; }
 
@@ -469,19 +475,18 @@ class EVENTER_API scheduler {
     }
 
    private:
-    // The kernel has refused an address: that of a stack that nobody may touch now?
+    // The kernel has refused an address: that of a stack that nobody may touch now? Looks at this thread's loop alone,
+    // as others may be changing theirs.
     static void report_bad_address(const void* data) {
-      visit([data](scheduler& each) {
-        control_block* const owner = each.owner_of_guarded(data);
-        if (owner == nullptr) return;
-        const bool by_coroutine = current_ != nullptr && current_->running_ != nullptr;
-        log(log_level::error,
-            "a system call of %s%s%s was given an address in the stack of coroutine \"%s\", which waits, and is refused (EFAULT): give it "
-            "a buffer on the heap, or one in call_on_own_stack",
-            by_coroutine ? "coroutine \"" : "a callback or thread",
-            by_coroutine ? current_->display_name(*current_->running_) : "", by_coroutine ? "\"" : "",
-            each.display_name(*owner));
-      });
+      if (current_ == nullptr) return;
+      control_block* const owner = current_->owner_of_guarded(data);
+      if (owner == nullptr) return;
+      control_block* const caller = current_->running_;
+      log(log_level::error,
+          "a system call of %s%s%s was given an address in the stack of coroutine \"%s\", which waits, and is refused (EFAULT): give it "
+          "a buffer on the heap, or one in call_on_own_stack",
+          caller != nullptr ? "coroutine \"" : "a callback", caller != nullptr ? current_->display_name(*caller) : "",
+          caller != nullptr ? "\"" : "", current_->display_name(*owner));
     }
 
     static inline std::mutex lock_;

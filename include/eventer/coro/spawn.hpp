@@ -174,16 +174,18 @@ join_handle<spawn_result<F, Arguments...>> spawn_here(scheduler& here, const spa
 // What another thread has spawned: the callable of its coroutine.
 template <class R, class Call>
 struct remote_body {
-  // Answers `canceled` if the message, or the coroutine, is destroyed without having run.
-  struct unless_completed {
+  // Answers when the callable is gone: `canceled` where it was destroyed without having run to its end.
+  struct answer_at_end {
     std::shared_ptr<remote_join<R>> join;
-    explicit unless_completed(std::shared_ptr<remote_join<R>> j) noexcept : join(std::move(j)) {}
-    unless_completed(unless_completed&&) noexcept = default;
-    ~unless_completed() {
-      if (join != nullptr) join->end(outcome::canceled);
+    outcome how = outcome::canceled;
+    std::exception_ptr failure;
+    explicit answer_at_end(std::shared_ptr<remote_join<R>> j) noexcept : join(std::move(j)) {}
+    answer_at_end(answer_at_end&&) noexcept = default;
+    ~answer_at_end() {
+      if (join != nullptr) join->end(how, std::move(failure));
     }
   };
-  unless_completed guard;
+  answer_at_end answer;
   Call call;
 
   void operator()() {
@@ -193,7 +195,8 @@ struct remote_body {
     } catch (const cancelled&) {
       throw;
     } catch (...) {
-      guard.join->fail(std::current_exception());
+      answer.how = outcome::exception;
+      answer.failure = std::current_exception();
     }
 #else
     run();
@@ -202,7 +205,7 @@ struct remote_body {
 
  private:
   void run() {
-    remote_join<R>& state = *guard.join;
+    remote_join<R>& state = *answer.join;
     const auto value = [this]() -> R {
       if constexpr (unwrapped<decltype(call())>::is_task)
         return run_task(call());
@@ -215,7 +218,7 @@ struct remote_body {
       state.value.emplace(std::addressof(value()));
     else
       state.value.emplace(value());
-    state.end(outcome::value);
+    answer.how = outcome::value;
   }
 };
 
@@ -253,7 +256,7 @@ join_handle<spawn_result<F, Arguments...>> spawn_remote(scheduler& there, const 
       remote_start<R, call>{there,
                             options,
                             join,
-                            {typename remote_body<R, call>::unless_completed(join),
+                            {typename remote_body<R, call>::answer_at_end(join),
                              call(std::in_place, std::forward<F>(function), std::forward<Arguments>(arguments)...)}},
       [](const remote_start<R, call>& message) { check_captures_always(message.body.call, "event_loop::spawn"); });
   return join_handle<R>(std::move(join));

@@ -58,14 +58,15 @@ class group_state : public counted<std::uint32_t>, public wait_source {
     if (failure_ == nullptr) failure_ = std::move(exception);
     cancel(*scheduler::current());
   }
-  std::exception_ptr take_failure() noexcept {
-    canceled_ = false;  // it may be used again
-    return std::exchange(failure_, nullptr);
-  }
+  std::exception_ptr take_failure() noexcept { return std::exchange(failure_, nullptr); }
+  bool has_failed() const noexcept { return failure_ != nullptr; }
+  // All have ended: it may be used again.
+  void begin_anew() noexcept { canceled_ = false; }
 
   // Until none of them lives.
   wake_reason wait(scheduler& here, time_point deadline) {
     if (living_ == 0) return wake_reason::ready;
+    if (joiner_ != nullptr) broken_rule("a task_group is joined by two coroutines at the same time");
     here.arm(*here.running(), deadline);
     joiner_ = here.running();
     joiner_->waiting_on = this;
@@ -88,21 +89,16 @@ class group_state : public counted<std::uint32_t>, public wait_source {
 template <class Call>
 class group_member {
  public:
-  group_member(counted_ptr<group_state> state, Call&& call) : state_(std::move(state)), call_(std::move(call)) {
-    state_->begun();
-  }
+  group_member(counted_ptr<group_state> state, Call&& call) : in_(std::move(state)), call_(std::move(call)) {}
   group_member(group_member&& other) noexcept(std::is_nothrow_move_constructible_v<Call>)
-      : state_(std::move(other.state_)), call_(std::move(other.call_)) {}
-  ~group_member() {
-    if (state_) state_->ended();
-  }
+      : in_(std::move(other.in_)), call_(std::move(other.call_)) {}
 
   void operator()() {
-    if (state_->canceled()) return;
-    state_->runs(me_, *scheduler::running_block());
+    if (in_.state->canceled()) return;
+    in_.state->runs(me_, *scheduler::running_block());
     struct at_end {
       group_member& self;
-      ~at_end() { self.state_->runs_no_more(self.me_); }
+      ~at_end() { self.in_.state->runs_no_more(self.me_); }
     } const end{*this};
 #if EVENTER_EXCEPTIONS
     try {
@@ -110,7 +106,7 @@ class group_member {
     } catch (const cancelled&) {
       throw;
     } catch (...) {
-      state_->failed(std::current_exception());
+      in_.state->failed(std::current_exception());
     }
 #else
     run();
@@ -125,10 +121,23 @@ class group_member {
       (void)call_();
   }
 
-  counted_ptr<group_state> state_;
+  // It has ended when its closure is gone too.
+  struct membership {
+    counted_ptr<group_state> state;
+    explicit membership(counted_ptr<group_state> s) noexcept : state(std::move(s)) { state->begun(); }
+    membership(membership&&) noexcept = default;
+    ~membership() {
+      if (state) state->ended();
+    }
+  };
+
+  membership in_;
   Call call_;
   group_state::member me_;
 };
+
+template <class Call>
+inline constexpr bool is_checked<group_member<Call>> = is_checked<Call>;
 
 }  // namespace detail
 
@@ -213,9 +222,12 @@ class task_group {
     scheduler& here = detail::suspending_scheduler("task_group::join() outside a coroutine");
     wake_reason reason = wake_reason::canceled;
     if (!here.cancellation_requested()) reason = state_->wait(here, here.within_scope(no_deadline));
-    if (reason == wake_reason::ready) return {};
-    state_->cancel(here);
-    state_->wait_shielded(here);
+    if (reason != wake_reason::ready) {
+      state_->cancel(here);
+      state_->wait_shielded(here);
+    }
+    state_->begin_anew();
+    if (reason == wake_reason::ready || (reason == wake_reason::timed_out && state_->has_failed())) return {};
     if (reason == wake_reason::timed_out) return errc::timed_out;
     (void)here.cancellation_due();
     return errc::canceled;

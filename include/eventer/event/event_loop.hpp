@@ -367,8 +367,8 @@ class EVENTER_API event_loop final : public scheduler {
   struct alarm : continuation {
     alarm(event_loop& loop, time_point when)
         : continuation([](continuation& who) { static_cast<alarm&>(who).over = true; }) {
+      loop.arm(*this, when);  // which may throw
       loop.attach(*this);
-      loop.arm(*this, when);
     }
     ~alarm() { forget(*this); }
     bool over = false;
@@ -485,7 +485,7 @@ class EVENTER_API event_loop final : public scheduler {
       return time_point::min();
     }
     release_peak_memory();
-    if (stop_.load(std::memory_order_relaxed) || !posts().announce_sleep()) return time_point::min();
+    if ((stop_.load(std::memory_order_relaxed) && !stopping()) || !posts().announce_sleep()) return time_point::min();
     if (timer_count() > 0)
       return EVENTER_LIKELY(options_.clock == nullptr) ? timers().earliest() : next_wait_of_manual_clock();
     if (EVENTER_UNLIKELY(stats_.registrations == 0 && foreign_.empty() && living() > 0 &&

@@ -43,9 +43,9 @@ struct loop_options {
   bool adaptive_stacks = false;
 
   // For tests (also EVENTER_STRICT=1): every coroutine that would be on a shared stack has one of its own, which nobody
-  // can touch while it waits. Whoever does, also in the kernel, is reported with both names: at the guilty instruction,
-  // which ends the program, or as EFAULT. Costs microseconds a resume and two mappings a coroutine. Not with the
-  // sanitizers.
+  // can touch while it waits. Whoever does, also in the kernel for a stream, is reported with both names: at the guilty
+  // instruction, which ends the program, or as EFAULT. Costs microseconds a resume and two mappings a coroutine. Not
+  // with the sanitizers.
   bool strict = false;
   // What is done about a closure given to spawn or post that may hold the address of a local on a shared stack (also
   // EVENTER_CHECKS=off, report or abort). In builds without NDEBUG; between threads in all.

@@ -81,13 +81,14 @@ struct channel_state : sync_state<Domain> {
   }
   bool try_receive(request& what) {
     if (!items.empty()) {
-      what.value.emplace(std::move(items.front()));
-      items.pop_front();
-      if (items.size() >= capacity) return true;  // one was put back
-      if (waiter_type* const sender = claim_first(senders)) {
-        items.push_back(*std::exchange(sender->what.value, std::nullopt));
+      // Where one was put back there are more than fit, and no room for another one yet.
+      if (waiter_type* const sender = items.size() > capacity ? nullptr : claim_first(senders)) {
+        items.push_back(std::move(*sender->what.value));  // which may throw: nothing has changed then
+        sender->what.value.reset();
         sender->grant();
       }
+      what.value.emplace(std::move(items.front()));
+      items.pop_front();
       return true;
     }
     if (waiter_type* const sender = claim_first(senders)) {

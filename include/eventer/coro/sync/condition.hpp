@@ -31,7 +31,8 @@ class basic_condition {
   // Not longer than `limit`. Errors: timed_out; operation_canceled where `cancelled` can't be thrown.
   io_result<void> wait(std::unique_lock<mutex_type>& held, time_limit limit) {
     if (!held.owns_lock()) broken_rule("waiting for a condition without its mutex being locked");
-    const counted_ptr<mutex_state>& with = held.mutex()->state_;
+    const counted_ptr<state> kept = state_;  // its list is waited in
+    const counted_ptr<mutex_state> with = held.mutex()->state_;
     bind(with);
     typename mutex_state::request what;
     what.condition = &state_->waiting;
@@ -62,16 +63,16 @@ class basic_condition {
 
   // Ends the wait of whoever has waited longest, or of all. With or without the mutex.
   void notify_one() {
-    if (const counted_ptr<mutex_state> with = bound()) {
-      const std::lock_guard guard(with->lock);
-      if (state_->waiting.front() != nullptr) notify(*with);
-    }
+    const std::lock_guard binding(state_->lock);
+    if (!state_->with) return;
+    const std::lock_guard guard(state_->with->lock);
+    if (state_->waiting.front() != nullptr) notify(*state_->with);
   }
   void notify_all() {
-    if (const counted_ptr<mutex_state> with = bound()) {
-      const std::lock_guard guard(with->lock);
-      while (state_->waiting.front() != nullptr) notify(*with);
-    }
+    const std::lock_guard binding(state_->lock);
+    if (!state_->with) return;
+    const std::lock_guard guard(state_->with->lock);
+    while (state_->waiting.front() != nullptr) notify(*state_->with);
   }
 
  private:
@@ -88,10 +89,6 @@ class basic_condition {
       if (!state_->waiting.empty()) broken_rule("a condition is waited for with two mutexes at the same time");
     }
     state_->with = with;
-  }
-  counted_ptr<mutex_state> bound() {
-    const std::lock_guard guard(state_->lock);
-    return state_->with;
   }
   // Under the lock of `with`.
   void notify(mutex_state& with) {

@@ -14,9 +14,8 @@ namespace detail {
 
 // Who asks: a coroutine or a thread; nullptr for a callback and what it resumes, which nobody can tell apart.
 inline const void* caller_identity() noexcept {
-  static constinit thread_local char this_thread = 0;
   scheduler* const here = scheduler::current();
-  if (here == nullptr) return &this_thread;
+  if (here == nullptr) return scheduler::this_thread();
   return here->running();
 }
 

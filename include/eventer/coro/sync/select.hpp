@@ -256,12 +256,11 @@ class select_operation {
     done_ = state_->claimed();
   }
   void give_up() noexcept {
-    if (state_ == nullptr) return;
+    if (state_ == nullptr || std::exchange(gave_up_, true)) return;
     state_->unlist();
     if (!concluded_) done_ = done_ != selection::nobody ? done_ : state_->claimed();
     if (const std::uint32_t index = std::exchange(done_, selection::nobody); index != selection::nobody)
       state_->take_back(index);
-    state_.reset();
   }
 
   std::unique_ptr<state> state_;
@@ -269,7 +268,7 @@ class select_operation {
   wait_for_others<std::conditional_t<state::across_threads, any_thread, one_loop>> others_;
   std::uint32_t done_ = selection::nobody;
   wake_reason reason_ = wake_reason::canceled;
-  bool in_coroutine_ = false, listed_ = false, gave_way_ = false, concluded_ = false;
+  bool in_coroutine_ = false, listed_ = false, gave_way_ = false, concluded_ = false, gave_up_ = false;
 };
 
 }  // namespace detail
@@ -296,7 +295,7 @@ auto on_send(const basic_channel<T, Domain>& channel, T value, F handler) {
 // Does exactly one of several cases: the first that can be done, or, of several, each in its turn. Waits until one can.
 //
 // Returns: the number of the case, whose handler has been called. Errors: timed_out; operation_canceled where
-// `cancelled` can't be thrown; nothing was sent or received then. A limit of zero tries and does not wait.
+// `cancelled` can't be thrown; nothing was sent or received then. A limit of zero gives the others one turn.
 template <class... Cases>
 requires(sizeof...(Cases) > 0 && (... && detail::is_select_case<Cases>)) io_result<std::size_t> select(time_limit limit,
                                                                                                        Cases... cases) {

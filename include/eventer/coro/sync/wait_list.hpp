@@ -28,7 +28,7 @@ struct one_loop {
     // The first use binds the state to its thread.
     void lock() noexcept {
 #if !defined(NDEBUG)
-      if (EVENTER_UNLIKELY(thread_ != &this_thread_)) bind();
+      if (EVENTER_UNLIKELY(thread_ != scheduler::this_thread())) bind();
 #endif
     }
     void unlock() noexcept {}
@@ -39,10 +39,9 @@ struct one_loop {
         broken_rule(
             "a mutex, semaphore, channel or the like of one loop is used on another thread: between threads use its twin with the prefix "
             "shared_");
-      thread_ = &this_thread_;
+      thread_ = scheduler::this_thread();
     }
-    const char* thread_ = nullptr;
-    static inline constinit thread_local char this_thread_ = 0;  // its address stands for the thread
+    const void* thread_ = nullptr;
   };
 };
 // Loops and plain threads, under a mutex that is held for some instructions at a time.
@@ -93,6 +92,16 @@ class wait_for_others {
 
  private:
   scheduler* loop_ = nullptr;
+};
+
+// What is tried under an armed time limit may throw, or need no wait.
+struct disarm_unless_listed {
+  scheduler& here;
+  wait_node& who;
+  bool listed = false;
+  ~disarm_unless_listed() {
+    if (!listed) here.disarm(who);
+  }
 };
 
 // Asked by a coroutine before it tries: whether it is cancelled. After many tries in a row that did not have to wait
@@ -155,15 +164,26 @@ struct waiter final : wait_source, counted<typename State::domain::counter> {
   wait_node* node = nullptr;  // the home's thread alone looks at it
   waiting_thread* thread = nullptr;
 
+  struct wake_message : post_queue::message {
+    counted_ptr<waiter> kept;
+  };
+  struct no_message {};
+  [[no_unique_address]] std::conditional_t<domain::across_threads, wake_message, no_message> message;
+
   // Under the lock: it has what it waited for, and goes on.
   void grant() {
     in->remove(*this);
     granted = true;
     if constexpr (domain::across_threads) {
       if (home == nullptr) return thread->wake();
-      // Not in the message's thread's interest to be quick: whoever waited takes the lock before it goes on, so that
-      // its loop can't end while this one still wakes it.
-      home->post([self = counted_ptr<waiter>(this)] { self->wake(); });
+      // Whoever waited takes the lock before it goes on, so that its loop can't end while this thread still wakes it.
+      // The message is a part of the waiter: there is nothing to allocate here.
+      message.kept = counted_ptr<waiter>(this);
+      message.finish = [](post_queue::message* base, bool run) {
+        const counted_ptr<waiter> self = std::move(static_cast<wake_message*>(base)->kept);
+        if (run) self->wake();
+      };
+      home->post_message(message);
     } else {
       wake();
     }
@@ -234,6 +254,8 @@ class sync_wait {
       return true;
     }
     scheduler& here = scheduler_for_continuations();
+    // It goes on on the loop's own stack, whoever has begun it.
+    if constexpr (requires(request & what) { what.who; }) what_.who = nullptr;
     if (gave_way_ && who.wake == wake_reason::canceled) return true;
     if (!std::exchange(gave_way_, true) && gives_way(here, who)) return false;
     {
@@ -282,10 +304,10 @@ class sync_wait {
     waiter_->home = &here;
     waiter_->abandon = &on_abandon;
     here.arm(who, deadline);  // which may throw: nobody has been told yet
+    disarm_unless_listed armed{here, who};
     const std::lock_guard guard(state_->lock);
     if constexpr (domain::across_threads) {
       if (state_->try_now(waiter_->what)) {
-        here.disarm(who);
         waiter_->granted = true;
         end(wait_end::granted);
         return false;
@@ -295,6 +317,7 @@ class sync_wait {
     waiter_->node = &who;
     who.waiting_on = waiter_.get();
     state_->begin_wait(waiter_->what).push_back(*waiter_);
+    armed.listed = true;
     return true;
   }
   EVENTER_NOINLINE void wait_in_coroutine(scheduler& here) {
