@@ -1,7 +1,6 @@
 // Channels and select, within one loop and between threads.
 #include <algorithm>
 #include <atomic>
-#include <functional>
 #include <memory>
 #include <numeric>
 #include <optional>
@@ -12,6 +11,7 @@
 #include "../catch.hpp"
 #include "../child.hpp"
 #include "../foreign_coroutines.hpp"
+#include "../virtual_run.hpp"
 #include "eventer/eventer.hpp"
 
 using namespace std::chrono_literals;
@@ -32,11 +32,6 @@ struct any_thread {
 };
 
 #define CHANNEL_TEST(name) TEMPLATE_TEST_CASE(name, "[channel]", one_loop, any_thread)
-
-void run_virtually(const std::function<void()>& body) {
-  eventer::manual_clock clock;
-  eventer::run(body, {.clock = &clock});
-}
 
 }  // namespace
 

@@ -33,6 +33,9 @@ TEST_CASE("drain runs a loop until nothing lives, or its limit; stop leaves what
     CHECK(loop.drain() == 0);
     CHECK(ended == 3);
     event.cancel();
+    (void)loop.spawn([&ended] { ++ended; });  // from outside: it is posted
+    CHECK(loop.drain() == 0);
+    CHECK(ended == 4);
   }
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "../captured_log.hpp"
 #include "../catch.hpp"
 #include "../child.hpp"
 #include "eventer/eventer.hpp"
@@ -92,6 +93,28 @@ TEST_CASE("a handler for exceptions that nobody joins gets them") {
   loop.post([] { (void)eventer::spawn({.name = "noisy"}, [] { throw std::runtime_error("boom"); }); });
   loop.run();
   CHECK(heard == "noisy: boom");
+}
+
+TEST_CASE("an exception whose handle is dropped afterwards goes to the handler too, or into the log") {
+  static std::string heard;
+  heard.clear();
+  const auto drops_one = [] {
+    auto failed = eventer::spawn({.name = "late"}, [] { throw std::runtime_error("too late"); });
+    eventer::yield();
+  };
+  {
+    const captured_log log;
+    eventer::run(drops_one);
+    CHECK(log.count("an exception left coroutine \"late\", whose handle was dropped without joining it: too late") ==
+          1);
+  }
+  {
+    const captured_log log;
+    eventer::run(drops_one,
+                 {.unhandled_exception = [](const char* coroutine, std::exception_ptr) { heard += coroutine; }});
+    CHECK(log.lines().empty());
+  }
+  CHECK(heard == "late");
 }
 
 TEST_CASE("a handler for exceptions may spawn coroutines of many kinds") {

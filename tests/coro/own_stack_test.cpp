@@ -395,7 +395,8 @@ TEST_CASE("a call on an own stack in a bare coroutine is refused, and one that o
     });
   });
   CHECK(contains(deep.output, "stack overflow in coroutine \"deep\""));
-  CHECK(contains(deep.output, "give it more with call_on_own_stack(bytes, function)"));
+  if (!eventer::context::running_on_valgrind())  // where the coroutine's own stack has room for the call
+    CHECK(contains(deep.output, "give it more with call_on_own_stack(bytes, function)"));
 }
 
 TEST_CASE("adaptive_stacks gives own stacks to those whose predecessors copied much, and the report says so",

@@ -1,7 +1,6 @@
 // mutex, semaphore, condition, wait_group, gate, manual_reset_event and once: within one loop, and their twins between
 // loops and threads. What a test's coroutines share is on the test's own stack, which no loop copies.
 #include <atomic>
-#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -13,6 +12,7 @@
 #include "../catch.hpp"
 #include "../child.hpp"
 #include "../foreign_coroutines.hpp"
+#include "../virtual_run.hpp"
 #include "eventer/eventer.hpp"
 
 using namespace std::chrono_literals;
@@ -39,12 +39,6 @@ struct any_thread {
 };
 
 #define SYNC_TEST(name) TEMPLATE_TEST_CASE(name, "[sync]", one_loop, any_thread)
-
-// Sleeps take no time, and happen in their order.
-void run_virtually(const std::function<void()>& body) {
-  eventer::manual_clock clock;
-  eventer::run(body, {.clock = &clock});
-}
 
 // Sanitizers give each coroutine a stack of its own.
 constexpr std::size_t many = EVENTER_TSAN ? 2'000 : EVENTER_ASAN ? 5'000 : 100'000;
@@ -774,3 +768,31 @@ SYNC_TEST("C++20 coroutines that a stackful one has begun wait for a mutex as st
   });
   CHECK(order == "abc");
 }
+
+#if !defined(NDEBUG)
+TEST_CASE("a coroutine that waits while it holds a lock that blocks threads is reported, with the guard's line") {
+  const captured_log log;
+  std::mutex table;
+  int errors = 0;
+  eventer::run([&] {
+    auto careless = eventer::spawn({.name = "careless"}, [&] {
+      const eventer::blocking_lock_guard held(table);
+      errno = EDOM;
+      eventer::yield();
+      errors += errno != EDOM;
+      eventer::yield();
+    });
+    eventer::spawn({.name = "innocent"}, [] { eventer::yield(); }).join();
+    careless.join();
+    { const eventer::blocking_lock_guard held(table); }
+    eventer::yield();
+  });
+  CHECK(errors == 0);
+  CHECK(table.try_lock());
+  table.unlock();
+  CHECK(log.count("coroutine \"careless\" suspends with a lock held that blocks threads (blocking_lock_guard at ") ==
+        1);
+  CHECK(log.count("sync_test.cpp:") == 1);
+  CHECK(log.count("suspends with a lock") == 1);
+}
+#endif

@@ -1,5 +1,4 @@
 // task_group: coroutines that end with their scope. What a test's coroutines share is on the test's own stack.
-#include <functional>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -7,16 +6,12 @@
 #include "../captured_log.hpp"
 #include "../catch.hpp"
 #include "../child.hpp"
+#include "../virtual_run.hpp"
 #include "eventer/eventer.hpp"
 
 using namespace std::chrono_literals;
 
 namespace {
-
-void run_virtually(const std::function<void()>& body) {
-  eventer::manual_clock clock;
-  eventer::run(body, {.clock = &clock});
-}
 
 struct note_at_end {
   std::string& to;

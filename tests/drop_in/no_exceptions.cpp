@@ -30,6 +30,17 @@ int main() {
     check(*value.try_join() == 5, "try_join gives the value");
     waiting.cancel();
     check(*waiting.try_join(), "a cancelled accept answers operation_canceled");
+    auto never = eventer::spawn([] { return 1; });
+    never.cancel();
+    check(never.try_join().error() == std::errc::operation_canceled, "one that has not begun joins as cancelled");
+    auto sleeper = eventer::spawn([] {
+      eventer::sleep_for(1h);  // returns at once, as the next one
+      eventer::sleep_for(1h);
+      return eventer::this_coroutine::cancel_requested();
+    });
+    check(sleeper.join_for(1ms).error() == std::errc::timed_out, "join_for answers the time limit");
+    sleeper.cancel();
+    check(sleeper.try_join().value_or(false), "a cancelled coroutine goes on to its end, and gives its result");
     check(!eventer::tcp_stream::connect("nonsense").has_value(), "a bad address is an error");
     (void)eventer::spawn({.name = "for ever"}, [token] {
       for (;;) eventer::sleep_for(1h);

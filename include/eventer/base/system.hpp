@@ -37,6 +37,13 @@
 
 #include "eventer/base/clock.hpp"
 
+#if EVENTER_ASAN
+extern "C" {
+void __lsan_register_root_region(const void* region, std::size_t size);
+void __lsan_unregister_root_region(const void* region, std::size_t size);
+}
+#endif
+
 namespace eventer::inline EVENTER_ABI::system {
 
 // clang-format off
@@ -226,9 +233,18 @@ inline int kevent(int queue, const struct ::kevent* changes, int change_count, s
 inline void* map_memory(std::size_t bytes, int flags = 0) noexcept {
   if (detail::injected(call::mmap)) return nullptr;
   void* const memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
-  return memory == MAP_FAILED ? nullptr : memory;
+  if (memory == MAP_FAILED) return nullptr;
+#if EVENTER_ASAN
+  __lsan_register_root_region(memory, bytes);  // it looks for pointers on the heap and the threads' stacks alone
+#endif
+  return memory;
 }
-inline void unmap_memory(void* memory, std::size_t bytes) noexcept { ::munmap(memory, bytes); }
+inline void unmap_memory(void* memory, std::size_t bytes) noexcept {
+#if EVENTER_ASAN
+  __lsan_unregister_root_region(memory, bytes);
+#endif
+  ::munmap(memory, bytes);
+}
 inline int protect(void* memory, std::size_t bytes, int protection) noexcept {
   return detail::injected(call::mprotect) ? -1 : ::mprotect(memory, bytes, protection);
 }

@@ -19,12 +19,16 @@
 #endif
 
 #if EVENTER_ASAN
+#include <pthread.h>
 extern "C" {
-void __sanitizer_start_switch_fiber(void** fake_stack_save, const void* bottom, std::size_t size);
-void __sanitizer_finish_switch_fiber(void* fake_stack_save, const void** bottom_old, std::size_t* size_old);
-void __asan_unpoison_memory_region(const volatile void* address, std::size_t size);
 void __lsan_register_root_region(const void* region, std::size_t size);
 void __lsan_unregister_root_region(const void* region, std::size_t size);
+void __sanitizer_start_switch_fiber(void** fake_stack_save, const void* bottom, std::size_t size);
+void __sanitizer_finish_switch_fiber(void* fake_stack_save, const void** bottom_old, std::size_t* size_old);
+void __asan_poison_memory_region(const volatile void* address, std::size_t size);
+void __asan_unpoison_memory_region(const volatile void* address, std::size_t size);
+void* __asan_get_report_address();
+void __asan_set_error_report_callback(void (*callback)(const char* report));
 void __asan_get_shadow_mapping(std::size_t* scale, std::size_t* offset);
 }
 #endif
@@ -51,11 +55,8 @@ EVENTER_ALWAYS_INLINE void before_switch(void** fake_stack_save, const void* bot
 EVENTER_ALWAYS_INLINE void after_switch(void* fake_stack_save, const void** old_bottom, std::size_t* old_size) {
   __sanitizer_finish_switch_fiber(fake_stack_save, old_bottom, old_size);
 }
+inline void poison_memory(const void* memory, std::size_t bytes) { __asan_poison_memory_region(memory, bytes); }
 inline void unpoison_memory(const void* memory, std::size_t bytes) { __asan_unpoison_memory_region(memory, bytes); }
-inline void register_root_region(const void* memory, std::size_t bytes) { __lsan_register_root_region(memory, bytes); }
-inline void unregister_root_region(const void* memory, std::size_t bytes) {
-  __lsan_unregister_root_region(memory, bytes);
-}
 
 // One shadow byte describes eight.
 constexpr std::size_t shadow_bytes(std::size_t bytes) noexcept { return bytes / 8; }
@@ -74,10 +75,47 @@ __attribute__((no_sanitize("address"))) inline void copy_shadow_in(const void* m
   volatile unsigned char* const to = shadow_of(memory);
   for (std::size_t i = 0; i < shadow_bytes(bytes); ++i) to[i] = from[i];
 }
+
+// LeakSanitizer looks for pointers on the stack on which a thread runs. While that is a coroutine's, the frames on the
+// thread's own stack have to be named too: exit() may be called there.
+class native_frames {
+ public:
+  native_frames() noexcept {
+    thread_local const bounds mine = this_threads_stack();
+    if (const char* const here = frame(); here >= mine.low && here < mine.high) {
+      from_ = here;
+      bytes_ = static_cast<std::size_t>(mine.high - here);
+      __lsan_register_root_region(from_, bytes_);
+    }
+  }
+  native_frames(const native_frames&) = delete;
+  native_frames& operator=(const native_frames&) = delete;
+  ~native_frames() {
+    if (from_ != nullptr) __lsan_unregister_root_region(from_, bytes_);
+  }
+
+ private:
+  struct bounds {
+    const char *low = nullptr, *high = nullptr;
+  };
+  static bounds this_threads_stack() noexcept {
+    pthread_attr_t attributes;
+    if (::pthread_getattr_np(::pthread_self(), &attributes) != 0) return {};
+    void* low = nullptr;
+    std::size_t size = 0;
+    ::pthread_attr_getstack(&attributes, &low, &size);
+    ::pthread_attr_destroy(&attributes);
+    return {static_cast<const char*>(low), static_cast<const char*>(low) + size};
+  }
+  // Below the locals of whoever has made the object.
+  EVENTER_NOINLINE static const char* frame() noexcept { return static_cast<const char*>(__builtin_frame_address(0)); }
+
+  const char* from_ = nullptr;
+  std::size_t bytes_ = 0;
+};
 #else
+class native_frames {};
 inline void unpoison_memory(const void*, std::size_t) noexcept {}
-inline void register_root_region(const void*, std::size_t) noexcept {}
-inline void unregister_root_region(const void*, std::size_t) noexcept {}
 constexpr std::size_t shadow_bytes(std::size_t) noexcept { return 0; }
 #endif
 
@@ -132,11 +170,14 @@ inline unsigned valgrind_register_stack(const void* low, const void* high) {
 inline void valgrind_deregister_stack(unsigned id) { VALGRIND_STACK_DEREGISTER(id); }
 inline bool running_on_valgrind() { return RUNNING_ON_VALGRIND != 0; }
 inline void mark_defined(const void* memory, std::size_t size) { VALGRIND_MAKE_MEM_DEFINED(memory, size); }
+// What lies below the stack pointer may be used again, its content is unspecified.
+inline void mark_accessible(const void* memory, std::size_t size) { VALGRIND_MAKE_MEM_UNDEFINED(memory, size); }
 #else
 inline unsigned valgrind_register_stack(const void*, const void*) noexcept { return 0; }
 inline void valgrind_deregister_stack(unsigned) noexcept {}
 inline bool running_on_valgrind() noexcept { return false; }
 inline void mark_defined(const void*, std::size_t) noexcept {}
+inline void mark_accessible(const void*, std::size_t) noexcept {}
 #endif
 
 // Whether coroutines get stacks of their own unless the environment says otherwise.

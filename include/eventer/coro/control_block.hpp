@@ -30,8 +30,9 @@ inline constexpr std::uint16_t own_fp = 512;            // switches the floating
 inline constexpr std::uint16_t has_callable = 1024;     // its callable has not been destroyed yet
 inline constexpr std::uint16_t scoped = 2048;           // inside a deadline_scope
 inline constexpr std::uint16_t in_own_call = 4096;      // on a stack of its own for the time of a call
-inline constexpr std::uint16_t guarded = 16384;         // strict mode: its stack can't be touched while it waits
+inline constexpr std::uint16_t guarded = 16384;         // its stack can't be touched while it waits
 inline constexpr std::uint16_t adapted = 8192;          // its stack is its own because others of its kind copied much
+inline constexpr std::uint16_t has_locals = 32768;      // values of coroutine_local objects
 }  // namespace coroutine_flag
 
 // Stands behind the segment's 42 bytes, so that both fill three quarters of the line.

@@ -201,6 +201,7 @@ class coroutine {
       control_block* running = loop == nullptr ? nullptr : loop->exchange_running(nullptr);
       detail::bare_state bare = state_;
       ~outer_coroutine() {
+        bare.exceptions = state_.exceptions;  // the thread's, found at the first run of all
         state_ = bare;
         if (loop != nullptr) loop->exchange_running(running);
       }

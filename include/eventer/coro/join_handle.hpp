@@ -33,11 +33,23 @@ class join_operation {
       details_of(*static_cast<joined&>(source).block).joiner = nullptr;
     };
   }
+  join_operation(join_operation&&) = default;
+  join_operation& operator=(join_operation&&) = delete;
+  // What was taken along and has lost, or whose combination has failed, keeps its result and its exception to itself.
+  ~join_operation() {
+    if constexpr (!std::is_reference_v<Handle>) handle_.detach(false);
+  }
 
   void block() {}  // the join in result() does
   bool advance(continuation& who) {
     if (waiting_) {
-      canceled_ = who.wake == wake_reason::canceled;
+      canceled_ = canceled_ || who.wake == wake_reason::canceled;
+      if constexpr (!std::is_reference_v<Handle>)
+        if (canceled_ && handle_.block_ != nullptr && !handle_.done()) {
+          // The loop ends: what was taken along ends first. (Another loop's coroutine is only asked to.)
+          handle_.cancel();
+          return handle_.start_wait(who, source_, error_);
+        }
       return true;
     }
     return !(waiting_ = !handle_.start_wait(who, source_, error_));
@@ -107,6 +119,9 @@ class join_handle {
       case wake_reason::timed_out:
         return errc::timed_out;
       case wake_reason::canceled:
+#if EVENTER_EXCEPTIONS
+        if (std::uncaught_exceptions() == 0) throw cancelled{};
+#endif
         return errc::canceled;
       default:
         return take_without_exception();
@@ -153,11 +168,11 @@ class join_handle {
   explicit join_handle(std::shared_ptr<detail::remote_join<R>> remote) noexcept : remote_(std::move(remote)) {}
 
  private:
-  void detach() noexcept {
+  void detach(bool tell = true) noexcept {
     remote_.reset();
     control_block* const block = std::exchange(block_, nullptr);
     if (block == nullptr) return;
-    if (control_block_store::of(*block).owner != nullptr) return scheduler::of(*block).drop_handle(*block);
+    if (control_block_store::of(*block).owner != nullptr) return scheduler::of(*block).drop_handle(*block, tell);
     destroy_result(*block);
     scheduler::release_joined(*block);
   }
@@ -177,8 +192,17 @@ class join_handle {
   }
 
   wake_reason wait(time_limit limit) {
-    if (remote_ != nullptr) return remote_->wait(limit);
-    if (block_->has(coroutine_flag::ended)) return wake_reason::ready;
+    if (remote_ != nullptr) {
+      const wake_reason reason = remote_->wait(limit);
+      if (remote_ == nullptr)
+        throw_error(make_error_code(errc::busy), "another coroutine has joined this one meanwhile");
+      return reason;
+    }
+    // Who waits for its end stays its joiner until it has gone on: nobody else takes the result in between.
+    if (block_->has(coroutine_flag::ended)) {
+      if (details_of(*block_).joiner == nullptr) return wake_reason::ready;
+      throw_error(make_error_code(errc::busy), "another coroutine joins this one already");
+    }
     scheduler& here = scheduler::of(*block_);
     if (scheduler::current() != &here)
       broken_rule(
@@ -191,7 +215,7 @@ class join_handle {
     here.arm_deadline(here.resolve(limit));  // which may throw: nobody has been told yet
     details_of(*block_).joiner = here.running();
     const wake_reason reason = here.park();
-    if (reason != wake_reason::ready) details_of(*block_).joiner = nullptr;
+    details_of(*block_).joiner = nullptr;
     return reason;
   }
 

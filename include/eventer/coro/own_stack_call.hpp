@@ -72,7 +72,9 @@ class own_stack_call : own_call {
 #if EVENTER_EXCEPTIONS
     try {
       self.call();
-    } catch (...) {
+    }
+    EVENTER_REFUSE_THREAD_EXIT
+    catch (...) {
       self.failure_ = std::current_exception();
     }
 #else

@@ -24,6 +24,8 @@
 #include "eventer/coro/control_block.hpp"
 #include "eventer/coro/entry.hpp"
 #include "eventer/coro/entry_table.hpp"
+#include "eventer/coro/held_locks.hpp"
+#include "eventer/coro/local_values.hpp"
 #include "eventer/coro/post_queue.hpp"
 #include "eventer/coro/stack_set.hpp"
 #include "eventer/coro/wait_node.hpp"
@@ -80,10 +82,12 @@ class EVENTER_API scheduler {
         store_(new control_block_store(*this)),
         saves_(save_chunks_),
         stacks_(saves_, options_.shared_stacks, options_.shared_stack_bytes),
-        handles_suspended_(options_.evict_always || options_.strict) {
+        guards_stacks_(options_.strict || (EVENTER_ASAN && options_.private_stacks)),
+        handles_suspended_(options_.evict_always || guards_stacks_) {
     if (const char* const refusal = context::shadow_stack_refusal(); refusal != nullptr)
       throw_error(std::make_error_code(std::errc::not_supported), refusal);
-    if (options_.strict) strict_schedulers::add(*this);
+    observed_ = watches_resumes();
+    if (guards_stacks_) guarding_schedulers::add(*this);
   }
   scheduler(const scheduler&) = delete;
   scheduler& operator=(const scheduler&) = delete;
@@ -109,7 +113,10 @@ class EVENTER_API scheduler {
   const entry_table& entries() const noexcept { return entries_; }
   entry_record& entry_of(control_block& block) noexcept { return entries_[block.entry]; }
   const stack_set& stacks_in_use() const noexcept { return stacks_; }
+  // Whether nobody can touch the stack of a coroutine that waits without being found.
+  bool guards_stacks() const noexcept { return guards_stacks_; }
   save_stack_pool& saves() noexcept { return saves_; }
+  detail::local_table& locals() noexcept { return locals_; }
   std::uint64_t resumes() const noexcept { return resumes_; }
 
   // --- starting ---
@@ -133,8 +140,10 @@ class EVENTER_API scheduler {
     try {
 #endif
       block.entry = entries_.index_of(operations, key, name);
+      if (EVENTER_UNLIKELY(running_ != nullptr && running_->has(coroutine_flag::has_locals)))
+        locals_.inherit(block, *running_);
       if (EVENTER_UNLIKELY(options_.private_stacks || options_.strict || block.has(coroutine_flag::own_stack))) {
-        if (options_.strict && !block.has(coroutine_flag::own_stack)) block.set(coroutine_flag::guarded);
+        if (guards_stacks_ && !block.has(coroutine_flag::own_stack)) block.set(coroutine_flag::guarded);
         block.set(coroutine_flag::own_stack);
         block.stack = stacks_.take_own(own_stack_bytes != 0 ? own_stack_bytes : options_.own_stack_bytes);
       } else if (EVENTER_UNLIKELY(entries_[block.entry].own_stacks)) {
@@ -142,6 +151,7 @@ class EVENTER_API scheduler {
       }
 #if EVENTER_EXCEPTIONS
     } catch (...) {
+      drop_locals(block);
       block.flags = coroutine_flag::ended;
       store_->blocks.release(&block);
       throw;
@@ -156,6 +166,7 @@ class EVENTER_API scheduler {
   // Undoes `create` where the callable could not be put in.
   void discard(control_block& block) noexcept {
     --entry_of(block).spawned;
+    drop_locals(block);
     release_stack(block);
     --living_;
     block.flags = coroutine_flag::ended;
@@ -383,6 +394,7 @@ class EVENTER_API scheduler {
    private:
     scheduler* outer_;
     context::exceptions_set_aside caller_exceptions_;  // a loop may be run in a catch block
+    [[no_unique_address]] context::native_frames native_frames_;
   };
 
   // Resumes at most `budget` ready coroutines; answers how many. Requires: a native stack, inside `entered`.
@@ -453,25 +465,25 @@ class EVENTER_API scheduler {
     });
     return found;
   }
-  // Those in strict mode, of all threads.
-  class strict_schedulers {
+  // Those that guard the stacks of who waits, of all threads.
+  class guarding_schedulers {
    public:
     static void add(scheduler& which) {
       const std::lock_guard guard(lock_);
       system::on_bad_address.store(&report_bad_address);
-      which.next_strict_ = first_.load();
+      which.next_guarding_ = first_.load();
       first_.store(&which);
     }
     static void remove(scheduler& which) {
       const std::lock_guard guard(lock_);
-      if (first_.load() == &which) return first_.store(which.next_strict_);
-      for (scheduler* each = first_.load(); each != nullptr; each = each->next_strict_)
-        if (each->next_strict_ == &which) each->next_strict_ = which.next_strict_;
+      if (first_.load() == &which) return first_.store(which.next_guarding_);
+      for (scheduler* each = first_.load(); each != nullptr; each = each->next_guarding_)
+        if (each->next_guarding_ == &which) each->next_guarding_ = which.next_guarding_;
     }
     // From a fault handler, which can't wait for a lock: the program ends in any case.
     template <class F>
     static void visit(F&& function) {
-      for (scheduler* each = first_.load(); each != nullptr; each = each->next_strict_) function(*each);
+      for (scheduler* each = first_.load(); each != nullptr; each = each->next_guarding_) function(*each);
     }
 
    private:
@@ -498,10 +510,13 @@ class EVENTER_API scheduler {
     unhandled_exception(display_name(block), exception);
   }
 
-  // The handle of `block` is gone: nobody will ask for the result. Requires: the loop's thread.
-  void drop_handle(control_block& block) noexcept {
+  // The handle of `block` is gone: nobody will ask for the result. `tell`: of an exception that it was. Requires: the
+  // loop's thread.
+  void drop_handle(control_block& block, bool tell) noexcept {
     block.clear(coroutine_flag::has_handle);
     if (!block.has(coroutine_flag::ended)) return;
+    if (EVENTER_UNLIKELY(outcome_of(block) == outcome::exception && tell))
+      exception_not_taken(display_name(block), detail::stored<std::exception_ptr>::get(details_of(block).storage));
     entry_of(block).operations->destroy_result(block);
     release_joined(block);
   }
@@ -528,13 +543,13 @@ class EVENTER_API scheduler {
   // Called before each coroutine (with its name) and each continuation goes on; nullptr: not called.
   void set_step_observer(void (*observer)(scheduler&, const char* what)) noexcept {
     on_step_ = observer;
-    observed_ = observer != nullptr || options_.strict || log_enabled(log_level::debug);
+    observed_ = observer != nullptr || watches_resumes();
   }
   // The loop sleeps inside another one, whose code may end a wait or arm a timer: then wake_loop() is called, once.
   void wake_when_touched() noexcept { wakes_when_touched_ = true; }
 
   ~scheduler() {
-    if (options_.strict) strict_schedulers::remove(*this);
+    if (guards_stacks_) guarding_schedulers::remove(*this);
     store_->blocks.for_each([this](control_block& block) {
       if (block.has(coroutine_flag::has_handle)) ++store_->orphans;
     });
@@ -544,6 +559,8 @@ class EVENTER_API scheduler {
 
   // Called when an exception has left a coroutine, and nobody can take it any more.
   virtual void unhandled_exception(const char* coroutine, const std::exception_ptr& exception) = 0;
+  // Called when the handle of a coroutine that an exception has left is dropped without asking for it.
+  virtual void exception_not_taken(const char* coroutine, const std::exception_ptr& exception) noexcept = 0;
   // From any thread: the loop may be asleep.
   virtual void wake_loop() noexcept = 0;
 
@@ -643,23 +660,26 @@ class EVENTER_API scheduler {
     if (block.has(coroutine_flag::guarded)) return guard(block, true);
     if (options_.evict_always && !block.has(coroutine_flag::own_stack)) block.stack->evict();
   }
-  // Strict mode: nobody may touch the stack of a coroutine that waits.
+  // Nobody may touch the stack of a coroutine that waits, where it would be a shared one but for strict mode or
+  // AddressSanitizer.
   void guard(control_block& block, bool closed) const noexcept {
-    const stack_memory& stack = block.stack->memory();
-    if (system::protect(stack.bottom(), stack.size(), closed ? PROT_NONE : PROT_READ | PROT_WRITE) == 0) return;
+    stack_memory& stack = block.stack->memory();
+    if (closed ? stack.close(block.sp) : stack.open()) return;
     broken_rule(
         "strict mode can't protect one more stack (two mappings a coroutine, see vm.max_map_count): run it with fewer coroutines, or raise "
         "the limit");
   }
+  // But not the parts of a coroutine's when_any or when_all: it ends them itself, when its own cancellation comes.
   void end_continuations() {
     for (continuation* each = continuations_; each != nullptr; each = each->next)
-      end_wait(*each, wake_reason::canceled);
+      if (!each->has(node_flag::deferred)) end_wait(*each, wake_reason::canceled);
   }
 
   // The coroutine's side. Cancellation is handled by whoever calls this, after it has returned.
   EVENTER_ALWAYS_INLINE void switch_out(control_block& block) {
     const int saved_errno = *errno_;
 #if !defined(NDEBUG)
+    if (EVENTER_UNLIKELY(detail::held_locks::of_thread().count != 0)) return switch_out_with_lock(block);
     if (EVENTER_UNLIKELY(context::fp_environment::current() != native_fp_) && !switches_fp(block))
       report_fp_change(block);
 #endif
@@ -690,6 +710,19 @@ class EVENTER_API scheduler {
   }
   static bool switches_fp([[maybe_unused]] const control_block& block) noexcept {
     return EVENTER_SAVE_FP_CONTROL != 0 || block.has(coroutine_flag::own_fp);
+  }
+  EVENTER_NOINLINE void switch_out_with_lock(control_block& block) {
+    const int saved_errno = *errno_;
+    detail::held_locks& held = detail::held_locks::of_thread();
+    if (!std::exchange(held.reported, true))
+      log(log_level::warning,
+          "coroutine \"%s\" suspends with a lock held that blocks threads (blocking_lock_guard at %s:%u): whoever else wants it on this "
+          "thread stops the thread that must resume the holder. Release it before you wait, or use eventer::mutex",
+          display_name(block), held.file, held.line);
+    const unsigned count = std::exchange(held.count, 0);  // the others of the thread hold none
+    *errno_ = saved_errno;
+    switch_out(block);
+    held.count = count;
   }
   EVENTER_NOINLINE void report_fp_change(control_block& block) {
     if (fp_change_reported_) return;
@@ -772,6 +805,7 @@ class EVENTER_API scheduler {
   // Called by the entry code, on the coroutine or instead of its run: what remains is to be done on the native stack by
   // `finish`.
   EVENTER_ALWAYS_INLINE static void end(control_block& block, outcome how) noexcept {
+    if (EVENTER_UNLIKELY(block.has(coroutine_flag::has_locals))) of(block).drop_locals(block);
     block.set(coroutine_flag::ended);
     block.clear(coroutine_flag::has_callable);
     block.wake = static_cast<wake_reason>(how);
@@ -788,6 +822,11 @@ class EVENTER_API scheduler {
   const char* display_name(control_block& block) noexcept { return entry_of(block).display; }
 
  private:
+  // What their destructors wait for, they wait for as a part of the coroutine.
+  EVENTER_NOINLINE void drop_locals(control_block& block) noexcept {
+    if (block.has(coroutine_flag::has_locals)) locals_.drop(block);
+  }
+
   EVENTER_ALWAYS_INLINE void finish(control_block& block) {
     entry_record& record = entries_[block.entry];
     record.swaps += block.copies;
@@ -803,7 +842,8 @@ class EVENTER_API scheduler {
     if (block.has(coroutine_flag::has_handle)) {
       wait_node*& joiner = details_of(block).joiner;
       if (joiner == nullptr) return;
-      wait_node& node = *std::exchange(joiner, nullptr);
+      wait_node& node = *joiner;
+      if (EVENTER_UNLIKELY(node.has(node_flag::continuation))) joiner = nullptr;  // a coroutine does it itself
       node.waiting_on = nullptr;
       wake(node, wake_reason::ready);
       return;
@@ -823,7 +863,7 @@ class EVENTER_API scheduler {
   EVENTER_NOINLINE bool deliver_cancellation() {
     if (running_->swallowed < 255 && ++running_->swallowed == swallowed_before_report)
       log(log_level::warning,
-          "coroutine \"%s\" (id %llu) was cancelled, and has awaited %u more times since: let `eventer::cancelled` leave it (catch (...) "
+          "coroutine \"%s\" (id %llu) was cancelled, and has awaited %u times since: let `eventer::cancelled` leave it (catch (...) "
           "{ throw; }), or put what it has to do first into a cancel_shield",
           display_name(*running_), static_cast<unsigned long long>(running_->id()), swallowed_before_report);
     yield();
@@ -888,8 +928,14 @@ class EVENTER_API scheduler {
         static_cast<continuation*>(node)->ticket = ready_.ticket_of(offset);
   }
 
+  bool watches_resumes() const noexcept {
+    return guards_stacks_ || context::running_on_valgrind() || log_enabled(log_level::debug);
+  }
   EVENTER_NOINLINE void observe(control_block& block) {
     if (block.has(coroutine_flag::guarded)) guard(block, false);
+    // Where the stack pointer jumps, memcheck does not see that what lies below may be used.
+    const char* const bottom = block.stack->memory().bottom();
+    context::mark_accessible(bottom, static_cast<std::size_t>(static_cast<const char*>(block.sp) - bottom));
     if (on_step_ != nullptr) on_step_(*this, display_name(block));
     if (!log_enabled(log_level::debug)) return;
     log(log_level::debug, "resume \"%s\" (id %llu): %zu stack bytes", display_name(block),
@@ -918,7 +964,7 @@ class EVENTER_API scheduler {
   int* errno_ = nullptr;                            // likewise
   std::uint64_t resumes_ = 0;                       // counted once a batch
   unsigned operations_ = 0;                         // in a row that did not have to wait
-  bool observed_ = options_.strict || log_enabled(log_level::debug);
+  bool observed_ = false;
   bool wakes_when_touched_ = false;
   void (*on_step_)(scheduler&, const char* what) = nullptr;
   ring_buffer<wait_node*> ready_;
@@ -929,8 +975,10 @@ class EVENTER_API scheduler {
   post_queue posts_;
 
   stack_set stacks_;
+  const bool guards_stacks_;      // of coroutines that wait
   const bool handles_suspended_;  // something is done with the stack of each coroutine that suspends
   entry_table entries_;
+  detail::local_table locals_;
   continuation* continuations_ = nullptr;  // those that wait or are ready
   std::size_t continuation_count_ = 0;
   continuation forgotten_{[](continuation&) {}};  // stands in the ready queue for one that was forgotten
@@ -945,10 +993,29 @@ class EVENTER_API scheduler {
   context::fp_environment native_fp_ = context::fp_environment::current();
   bool fp_change_reported_ = false;
 
-  scheduler* next_strict_ = nullptr;
+  scheduler* next_guarding_ = nullptr;
 
   static inline constinit thread_local scheduler* current_ = nullptr;
   std::atomic<scheduler**> thread_{&current_};  // stands for the thread
 };
+
+// pthread_exit, or the thread's cancellation, in a coroutine: it unwinds the coroutine alone, and would end the thread
+// without a word to its loop and the others.
+#if EVENTER_EXCEPTIONS && defined(__GLIBCXX__)
+namespace detail {
+[[noreturn]] EVENTER_NOINLINE inline void refuse_thread_exit() noexcept {
+  scheduler& here = *scheduler::current();
+  log(log_level::error, "coroutine \"%s\" has called pthread_exit, or its thread was cancelled",
+      here.display_name(*here.running()));
+  broken_rule("pthread_exit in a coroutine would end its thread with the loop: return, or call event_loop::stop()");
+}
+}  // namespace detail
+#define EVENTER_REFUSE_THREAD_EXIT                        \
+  catch (const abi::__forced_unwind&) {                   \
+    ::eventer::EVENTER_ABI::detail::refuse_thread_exit(); \
+  }
+#else
+#define EVENTER_REFUSE_THREAD_EXIT
+#endif
 
 }  // namespace eventer::inline EVENTER_ABI

@@ -41,6 +41,14 @@ struct unwrapped<task<T>> {
   static constexpr bool is_task = true;
 };
 
+template <class Call>
+EVENTER_ALWAYS_INLINE typename unwrapped<std::invoke_result_t<Call&>>::type call_unwrapped(Call& call) {
+  if constexpr (unwrapped<std::invoke_result_t<Call&>>::is_task)
+    return run_task(call());
+  else
+    return call();
+}
+
 template <class T>
 struct task_call {
   task<T> what;
@@ -57,10 +65,7 @@ struct operations_of {
   };
   EVENTER_ALWAYS_INLINE static result_type call(control_block& block) {
     const destroy_at_end callable{block};
-    if constexpr (unwrapped<std::invoke_result_t<Call&>>::is_task)
-      return run_task(stored<Call>::get(details_of(block).storage)());
-    else
-      return stored<Call>::get(details_of(block).storage)();
+    return call_unwrapped(stored<Call>::get(details_of(block).storage));
   }
   EVENTER_ALWAYS_INLINE static void call_and_keep(control_block& block) {
     if constexpr (std::is_void_v<result_type>) {
@@ -85,7 +90,9 @@ struct operations_of {
       call_and_keep(block);
     } catch (const cancelled&) {
       scheduler::end(block, outcome::canceled);
-    } catch (...) {
+    }
+    EVENTER_REFUSE_THREAD_EXIT
+    catch (...) {
       keep_exception(block);
     }
 #else
@@ -104,6 +111,7 @@ struct operations_of {
     } catch (const cancelled&) {
       scheduler::end(block, outcome::canceled);
     }
+    EVENTER_REFUSE_THREAD_EXIT
 #else
     call_and_keep(block);
 #endif
@@ -190,11 +198,15 @@ struct remote_body {
 
   void operator()() {
 #if EVENTER_EXCEPTIONS
+    if (nobody_asks()) return run();  // not caught: the backtrace at terminate shows where it came from
     try {
       run();
     } catch (const cancelled&) {
       throw;
-    } catch (...) {
+    }
+    EVENTER_REFUSE_THREAD_EXIT
+    catch (...) {
+      if (nobody_asks()) throw;
       answer.how = outcome::exception;
       answer.failure = std::current_exception();
     }
@@ -204,20 +216,16 @@ struct remote_body {
   }
 
  private:
+  // The handle is gone: what is thrown goes the way of any detached coroutine's exception.
+  bool nobody_asks() const noexcept { return answer.join.use_count() == 1; }
   void run() {
     remote_join<R>& state = *answer.join;
-    const auto value = [this]() -> R {
-      if constexpr (unwrapped<decltype(call())>::is_task)
-        return run_task(call());
-      else
-        return call();
-    };
     if constexpr (std::is_void_v<R>)
-      value();
+      call_unwrapped(call);
     else if constexpr (std::is_reference_v<R>)
-      state.value.emplace(std::addressof(value()));
+      state.value.emplace(std::addressof(call_unwrapped(call)));
     else
-      state.value.emplace(value());
+      state.value.emplace(call_unwrapped(call));
     answer.how = outcome::value;
   }
 };

@@ -49,6 +49,11 @@ class group_state : public counted<std::uint32_t>, public wait_source {
     (which.previous != nullptr ? which.previous->next : first_) = which.next;
     if (which.next != nullptr) which.next->previous = which.previous;
   }
+  bool contains(const control_block& block) const noexcept {
+    const member* each = first_;
+    while (each != nullptr && each->block != &block) each = each->next;
+    return each != nullptr;
+  }
   // Those that run now, and those that have not begun.
   void cancel(scheduler& here) {
     canceled_ = true;
@@ -66,6 +71,10 @@ class group_state : public counted<std::uint32_t>, public wait_source {
   // Until none of them lives.
   wake_reason wait(scheduler& here, time_point deadline) {
     if (living_ == 0) return wake_reason::ready;
+#if !defined(NDEBUG)
+    if (contains(*here.running()))
+      broken_rule("a task_group is joined or destroyed by one of its own coroutines, for whose end it would wait");
+#endif
     if (joiner_ != nullptr) broken_rule("a task_group is joined by two coroutines at the same time");
     here.arm(*here.running(), deadline);
     joiner_ = here.running();
@@ -102,25 +111,18 @@ class group_member {
     } const end{*this};
 #if EVENTER_EXCEPTIONS
     try {
-      run();
+      (void)call_unwrapped(call_);
     } catch (const cancelled&) {
       throw;
     } catch (...) {
       in_.state->failed(std::current_exception());
     }
 #else
-    run();
+    (void)call_unwrapped(call_);
 #endif
   }
 
  private:
-  void run() {
-    if constexpr (unwrapped<std::invoke_result_t<Call&>>::is_task)
-      (void)run_task(call_());
-    else
-      (void)call_();
-  }
-
   // It has ended when its closure is gone too.
   struct membership {
     counted_ptr<group_state> state;

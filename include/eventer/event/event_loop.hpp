@@ -46,7 +46,7 @@ class EVENTER_API event_loop final : public scheduler {
   // text says which).
   explicit event_loop(const loop_options& options = {})
       : scheduler(options.for_scheduler()), options_(options), reactor_(options.reactor()) {
-    if (options.fault_reports || scheduler::options().strict) faults_.emplace();
+    if (options.fault_reports || guards_stacks()) faults_.emplace();
     if (watched_)
       set_step_observer([](scheduler& self, const char* what) { static_cast<event_loop&>(self).progress_.step(what); });
     if (options.clock != nullptr)
@@ -55,6 +55,9 @@ class EVENTER_API event_loop final : public scheduler {
   // Cancels every coroutine and runs it to its end: destructors run, then waiting handles answer operation_canceled.
   // Requires: not called from a coroutine or a callback of this loop.
   ~event_loop() {
+    if (scheduler::current() == this)
+      broken_rule(
+          "an event_loop is destroyed inside itself, by a coroutine or a callback of its own (or by exit(), where it is static): call stop(), and let run() return first");
     // Another thread may be advancing the clock, and would wake what is half destroyed.
     if (options_.clock != nullptr) options_.clock->detach(this);
     unwind_all();
@@ -78,11 +81,11 @@ class EVENTER_API event_loop final : public scheduler {
     stop_.store(true, std::memory_order_relaxed);
     reactor_->wake();
   }
-  // Runs until no coroutine lives any more, but not longer than `limit`, and not beyond stop(). Returns: how many live
-  // still. The other way to end is to destroy the loop, which cancels them.
+  // Runs until no coroutine lives any more and nothing is posted, but not longer than `limit`, and not beyond stop().
+  // Returns: how many live still. The other way to end is to destroy the loop, which cancels them.
   std::size_t drain(time_limit limit = {}) {
     alarm at(*this, resolve(limit));
-    run_while([&] { return living() > 0 && !at.over; });
+    run_while([&] { return (living() > 0 || !posts().empty()) && !at.over; });
     return living();
   }
   // Does what is ready now, and answers how many coroutines and callbacks went on. Never blocks. What a callback throws
@@ -313,6 +316,7 @@ class EVENTER_API event_loop final : public scheduler {
 
  private:
   static constexpr std::size_t resume_batch = 64;
+  static constexpr unsigned batches_of_a_turn = 32;  // where time is virtual
   static constexpr std::size_t timer_budget = 1024;
   static constexpr unsigned stale_events_before_rebuild = 100;
   static constexpr duration turn_time = std::chrono::microseconds(100);
@@ -470,6 +474,11 @@ class EVENTER_API event_loop final : public scheduler {
   void run_ready_for_a_while() {
     run_ready(resume_batch);
     if (EVENTER_LIKELY(ready_count() == 0)) return;
+    if (EVENTER_UNLIKELY(options_.seed != 0 || options_.clock != nullptr)) {
+      // What is to happen again in the same order must not depend on how fast the machine is.
+      for (unsigned batches = 1; ready_count() > 0 && batches < batches_of_a_turn; ++batches) run_ready(resume_batch);
+      return;
+    }
     const time_point end = clock::now() + turn_time;
     do run_ready(resume_batch);
     while (ready_count() > 0 && clock::now() < end);
@@ -572,17 +581,28 @@ class EVENTER_API event_loop final : public scheduler {
   void unhandled_exception(const char* coroutine, const std::exception_ptr& exception) override {
 #if EVENTER_EXCEPTIONS
     if (options_.unhandled_exception != nullptr) return options_.unhandled_exception(coroutine, exception);
-    try {
-      std::rethrow_exception(exception);
-    } catch (const std::exception& failure) {
-      log(log_level::error, "an exception left coroutine \"%s\", which nobody can join any more: %s", coroutine,
-          failure.what());
-    } catch (...) {
-      log(log_level::error, "an exception left coroutine \"%s\", which nobody can join any more", coroutine);
-    }
+    log_exception("which nobody can join any more", coroutine, exception);
     std::terminate();
 #else
     (void)coroutine, (void)exception;
+#endif
+  }
+  // The handle could still have been asked, so that this is not the end of the program.
+  void exception_not_taken(const char* coroutine, const std::exception_ptr& exception) noexcept override {
+    if (options_.unhandled_exception != nullptr) return options_.unhandled_exception(coroutine, exception);
+    log_exception("whose handle was dropped without joining it", coroutine, exception);
+  }
+  static void log_exception(const char* why, const char* coroutine, const std::exception_ptr& exception) noexcept {
+#if EVENTER_EXCEPTIONS
+    try {
+      std::rethrow_exception(exception);
+    } catch (const std::exception& failure) {
+      log(log_level::error, "an exception left coroutine \"%s\", %s: %s", coroutine, why, failure.what());
+    } catch (...) {
+      log(log_level::error, "an exception left coroutine \"%s\", %s", coroutine, why);
+    }
+#else
+    (void)why, (void)coroutine, (void)exception;
 #endif
   }
   void wake_loop() noexcept override { reactor_->wake(); }

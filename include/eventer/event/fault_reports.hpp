@@ -1,4 +1,5 @@
-// fault_reports: a stack overflow ends in a message that names the coroutine, not in silence.
+// fault_reports: a stack overflow ends in a message that names the coroutine, and so does a touch of the stack of a
+// coroutine that waits, where these are guarded.
 //
 // Installs handlers for SIGSEGV and SIGBUS only where the program has none, and puts the default back when it is
 // destroyed. Everything in the handler is async-signal-safe; after its message the fault happens again with the default
@@ -19,6 +20,9 @@ class fault_reports {
  public:
   fault_reports() noexcept {
     if (users_.fetch_add(1) > 0) return;
+#if EVENTER_ASAN
+    __asan_set_error_report_callback([](const char*) { report_touch(__asan_get_report_address()); });
+#endif
     for (const int signal : {SIGSEGV, SIGBUS}) {
       struct sigaction present {};
       if (::sigaction(signal, nullptr, &present) != 0 || (present.sa_flags & SA_SIGINFO) != 0 ||
@@ -35,6 +39,9 @@ class fault_reports {
   fault_reports& operator=(const fault_reports&) = delete;
   ~fault_reports() {
     if (users_.fetch_sub(1) > 1) return;
+#if EVENTER_ASAN
+    __asan_set_error_report_callback(nullptr);
+#endif
     for (const int signal : {SIGSEGV, SIGBUS}) {
       struct sigaction present {};
       if (::sigaction(signal, nullptr, &present) == 0 && (present.sa_flags & SA_SIGINFO) != 0 &&
@@ -85,10 +92,13 @@ class fault_reports {
                 : " bytes is full; give the loop more with loop_options::shared_stack_bytes, or look for endless recursion\n");
       }
     }
-    scheduler::strict_schedulers::visit([info](scheduler& each) { report_touch(each, info->si_addr); });
+    report_touch(info->si_addr);
     ::signal(signal, SIG_DFL);  // the fault happens again, now for real
   }
-  // Strict mode: somebody has touched the stack of a coroutine that waits.
+  // Is it the stack of a coroutine that waits which somebody has touched?
+  static void report_touch(const void* address) {
+    scheduler::guarding_schedulers::visit([address](scheduler& each) { report_touch(each, address); });
+  }
   static void report_touch(scheduler& of, const void* address) {
     control_block* const owner = of.owner_of_guarded(address);
     if (owner == nullptr) return;

@@ -12,7 +12,6 @@
 #include <cstdint>
 
 #include "eventer/base/chunk_source.hpp"
-#include "eventer/context/sanitizer.hpp"
 
 namespace eventer::inline EVENTER_ABI {
 
@@ -64,7 +63,6 @@ class save_stack_pool {
     bytes_in_use_ -= block_bytes(block, which);
     if (which == mapped_class) {
       mapping* const header = mapping_of(block);
-      context::unregister_root_region(header, header->bytes);
       return system::unmap_memory(header, header->bytes);
     }
     chunk& here = *static_cast<chunk*>(chunk_source::chunk_of(block));
@@ -73,19 +71,11 @@ class save_stack_pool {
     if (here.live-- == capacity(which)) link(here, which);
     if (EVENTER_UNLIKELY(here.live == 0) && (here.next != nullptr || here.previous != nullptr)) {
       unlink(here, which);
-      context::unregister_root_region(&here, chunk_source::chunk_bytes);
       source_.give_back(&here);
     }
   }
 
   std::size_t bytes_in_use() const noexcept { return bytes_in_use_; }
-
-  // Every block must have come back, or never be used again.
-  ~save_stack_pool() {
-    for (chunk* first : partial_)
-      for (chunk* each = first; each != nullptr; each = each->next)
-        context::unregister_root_region(each, chunk_source::chunk_bytes);
-  }
 
  private:
   struct chunk {
@@ -113,7 +103,6 @@ class save_stack_pool {
     void* const memory = system::map_memory(total);
     if (memory == nullptr) return nullptr;
     ::new (memory) mapping{total};
-    context::register_root_region(memory, total);
     return static_cast<char*>(memory) + mapping_header;
   }
 
@@ -121,7 +110,6 @@ class save_stack_pool {
     if (EVENTER_UNLIKELY(partial_[which] == nullptr)) {
       void* const memory = source_.take();
       if (memory == nullptr) return nullptr;
-      context::register_root_region(memory, chunk_source::chunk_bytes);
       link(*::new (memory) chunk{nullptr, nullptr, nullptr, 0, 0}, which);
     }
     chunk& here = *partial_[which];

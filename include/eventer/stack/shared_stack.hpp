@@ -54,6 +54,7 @@ class shared_stack {
 
   std::size_t size() const noexcept { return memory_.size(); }
   const stack_memory& memory() const noexcept { return memory_; }
+  stack_memory& memory() noexcept { return memory_; }
   save_stack_pool& pool() const noexcept { return *pool_; }
   stack_segment* occupant() const noexcept { return occupant_; }
   // Coroutines start here; aligned to 64 bytes, so that copies move whole lines.
@@ -156,6 +157,8 @@ class shared_stack {
     context::copy_shadow_out(low, bytes, reinterpret_cast<unsigned char*>(segment.saved) + bytes);
     context::unpoison_memory(low, bytes);
 #else
+    if (EVENTER_UNLIKELY(!avx_ && on_valgrind_))
+      context::mark_accessible(low, static_cast<std::size_t>(static_cast<char*>(segment.sp) - low));
     detail::copy_stack(segment.saved, low, bytes, avx_);
 #endif
     segment.saved_bytes = static_cast<std::uint32_t>(bytes);
@@ -171,6 +174,7 @@ class shared_stack {
     detail::copy_stack(top_ - bytes, segment.saved, bytes);
     context::copy_shadow_in(top_ - bytes, bytes, reinterpret_cast<unsigned char*>(segment.saved) + bytes);
 #else
+    if (EVENTER_UNLIKELY(!avx_ && on_valgrind_)) context::mark_accessible(top_ - bytes, bytes);
     detail::copy_stack(top_ - bytes, segment.saved, bytes, avx_);
 #endif
     segment.saved_bytes = 0;
@@ -217,10 +221,13 @@ class shared_stack {
   char* top_ = nullptr;
   stack_segment* occupant_ = nullptr;
   save_stack_pool* pool_ = nullptr;
-#if defined(__x86_64__) && !EVENTER_ASAN
-  bool avx_ = detail::cpu_has_avx();
+#if !EVENTER_ASAN
+  const bool on_valgrind_ = context::running_on_valgrind();
+#if defined(__x86_64__)
+  const bool avx_ = !on_valgrind_ && detail::cpu_has_avx();
 #else
-  bool avx_ = false;
+  static constexpr bool avx_ = false;
+#endif
 #endif
   stack_stats stats_;
   std::unique_ptr<own_pool> own_pool_;

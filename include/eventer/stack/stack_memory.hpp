@@ -1,5 +1,5 @@
 // stack_memory: one mapped stack with an inaccessible guard below it, so that an overflow stops instead of running into
-// a neighbour.
+// a neighbour. It can be closed while its coroutine waits, so that whoever touches it is found.
 //
 // The guard is several pages: a frame of up to 64 KiB that skips bytes still hits it (use -fstack-clash-protection for
 // larger ones).
@@ -7,11 +7,13 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <utility>
 
 #include "eventer/base/result.hpp"
 #include "eventer/base/system.hpp"
 #include "eventer/context/sanitizer.hpp"
+#include "eventer/stack/copy.hpp"
 
 namespace eventer::inline EVENTER_ABI {
 
@@ -28,11 +30,11 @@ class stack_memory {
     const std::size_t page = system::page_size();
     guard_ = (guard_bytes + page - 1) / page * page;
     bytes_ = (bytes + page - 1) / page * page;
-    memory_ = static_cast<char*>(system::map_memory(guard_ + bytes_, MAP_NORESERVE | MAP_STACK));
+    memory_ = static_cast<char*>(system::map_memory(mapped(), MAP_NORESERVE | MAP_STACK));
     if (memory_ == nullptr) throw_error(error_from_errno(errno), "mapping a coroutine stack");
     if (system::protect(memory_, guard_, PROT_NONE) != 0) {
       const int error = errno;
-      system::unmap_memory(memory_, guard_ + bytes_);
+      system::unmap_memory(memory_, mapped());
       memory_ = nullptr;
       throw_error(error_from_errno(error), "protecting the guard of a coroutine stack (see vm.max_map_count)");
     }
@@ -42,19 +44,21 @@ class stack_memory {
       : memory_(std::exchange(other.memory_, nullptr)),
         bytes_(other.bytes_),
         guard_(other.guard_),
-        valgrind_id_(other.valgrind_id_) {}
+        valgrind_id_(other.valgrind_id_),
+        closed_(other.closed_) {}
   stack_memory& operator=(stack_memory&& other) noexcept {
     std::swap(memory_, other.memory_);
     std::swap(bytes_, other.bytes_);
     std::swap(guard_, other.guard_);
     std::swap(valgrind_id_, other.valgrind_id_);
+    std::swap(closed_, other.closed_);
     return *this;
   }
   ~stack_memory() {
     if (memory_ == nullptr) return;
     context::valgrind_deregister_stack(valgrind_id_);
     context::unpoison_memory(bottom(), bytes_);
-    system::unmap_memory(memory_, guard_ + bytes_);
+    system::unmap_memory(memory_, mapped());
   }
 
   char* bottom() const noexcept { return memory_ + guard_; }
@@ -68,11 +72,46 @@ class stack_memory {
     return memory_ != nullptr && address >= memory_ && address < bottom();
   }
 
+  // Its coroutine waits at `sp`: until open(), whoever touches the stack faults; under AddressSanitizer, what lies from
+  // `sp` on is poisoned. False where the kernel protects no more stacks (vm.max_map_count).
+  bool close([[maybe_unused]] const void* sp) noexcept {
+#if EVENTER_ASAN
+    char* const low = const_cast<char*>(static_cast<const char*>(sp));
+    closed_ = static_cast<std::size_t>(top() - low);
+    detail::copy_stack(contents_kept(), low, closed_);
+    context::copy_shadow_out(low, closed_, shadow_kept());
+    context::poison_memory(low, closed_);
+    return true;
+#else
+    return system::protect(bottom(), bytes_, PROT_NONE) == 0;
+#endif
+  }
+  bool open() noexcept {
+#if EVENTER_ASAN
+    context::copy_shadow_in(top() - closed_, closed_, shadow_kept());
+    std::memset(contents_kept(), 0, std::exchange(closed_, 0));
+    return true;
+#else
+    return system::protect(bottom(), bytes_, PROT_READ | PROT_WRITE) == 0;
+#endif
+  }
+
  private:
+#if EVENTER_ASAN
+  // Behind the top: what a closed stack's shadow was, and a copy of its bytes, as LeakSanitizer does not look for
+  // pointers in poisoned memory.
+  std::size_t mapped() const noexcept { return guard_ + bytes_ + context::shadow_bytes(bytes_) + bytes_; }
+  unsigned char* shadow_kept() const noexcept { return reinterpret_cast<unsigned char*>(top()); }
+  char* contents_kept() const noexcept { return top() + context::shadow_bytes(bytes_); }
+#else
+  std::size_t mapped() const noexcept { return guard_ + bytes_; }
+#endif
+
   char* memory_ = nullptr;
   std::size_t bytes_ = 0;
   std::size_t guard_ = 0;
   unsigned valgrind_id_ = 0;
+  [[maybe_unused]] std::size_t closed_ = 0;
 };
 
 }  // namespace eventer::inline EVENTER_ABI

@@ -71,12 +71,19 @@ struct channel_state : sync_state<Domain> {
       what.error = make_error_code(errc::closed);
       return true;
     }
+    if (!put(*what.value)) return false;
+    what.value.reset();
+    return true;
+  }
+  // False, with nothing changed: there is no room. Requires: not closed.
+  bool put(T& value) {
     if (waiter_type* const receiver = claim_first(receivers)) {
-      hand_over(what.value, *receiver);
+      receiver->what.value.emplace(std::move(value));
+      receiver->grant();
       return true;
     }
     if (items.size() >= capacity) return false;
-    items.push_back(*std::exchange(what.value, std::nullopt));
+    items.push_back(std::move(value));
     return true;
   }
   bool try_receive(request& what) {
@@ -179,16 +186,7 @@ class basic_channel {
   // Without waiting; from callbacks too. False: there is no room, or it is closed; the value is untouched.
   bool try_send(T& value) {
     const std::lock_guard guard(state_->lock);
-    if (state_->closed) return false;
-    typename state_type::waiter_type* const receiver = state_->claim_first(state_->receivers);
-    if (receiver == nullptr && state_->items.size() >= state_->capacity) return false;
-    if (receiver == nullptr) {
-      state_->items.push_back(std::move(value));
-    } else {
-      receiver->what.value.emplace(std::move(value));
-      receiver->grant();
-    }
-    return true;
+    return !state_->closed && state_->put(value);
   }
   bool try_send(T&& value) { return try_send(value); }
   std::optional<T> try_receive() {
