@@ -145,7 +145,7 @@ TEST_CASE("values end once where their coroutine throws, is cancelled, never run
   CHECK(order == "thrown cancelled never ran | left ");
 }
 
-TEST_CASE("an exception of a value's constructor or copy leaves the call, and nothing is half made") {
+TEST_CASE("an exception of a value's copy leaves the spawn, and nothing is half made") {
   struct fussy {
     bool refuses = false;
     fussy() = default;
@@ -185,18 +185,80 @@ TEST_CASE("outside coroutines the value is the thread's, and a coroutine_local m
   *depth = 7;
 }
 
+TEST_CASE("a value's destructor waits as one does while an exception is in flight: a cancellation is answered") {
+  struct farewell {
+    std::string* to = nullptr;
+    ~farewell() {
+      if (to == nullptr) return;
+      eventer::sleep_for(1ms);  // at once, where the coroutine was cancelled
+      eventer::channel<int> nobody(0);
+      *to += nobody.receive(1ms).error() == eventer::errc::canceled ? "canceled " : "waited ";
+    }
+  };
+  static eventer::coroutine_local<farewell> last;
+  std::string order;
+  eventer::run([&order] {
+    auto cancelled = eventer::spawn([&order] {
+      last->to = &order;
+      eventer::sleep_for(1h);
+    });
+    auto returns = eventer::spawn([&order] { last->to = &order; });
+    eventer::yield();
+    cancelled.cancel();
+    CHECK(cancelled.try_join().error() == eventer::errc::canceled);
+    returns.join();
+  });
+  CHECK(order == "canceled waited ");
+}
+
+TEST_CASE("a copy that is inherited may use other values, and containers of what can't be copied are fine") {
+  struct curious {
+    int seen = 0;
+    curious() = default;
+    curious(const curious& from) : seen(from.seen + *depth) {
+      static eventer::coroutine_local<int> more[20];
+      for (const auto& each : more) *each = 1;  // the parent's list grows while it is read
+    }
+    curious& operator=(const curious&) = default;
+  };
+  static eventer::coroutine_local<curious> mine{eventer::inherited};
+  static eventer::coroutine_local<std::vector<std::unique_ptr<int>>> many;
+  int seen = 0;
+  eventer::run([&seen] {
+    mine->seen = 1;
+    *request_id = "kept";
+    *depth = 5;
+    many->push_back(std::make_unique<int>(3));
+    eventer::spawn([&seen] {
+      seen = mine->seen + static_cast<int>(request_id->size()) + static_cast<int>(many->size());
+    }).join();
+  });
+  CHECK(seen == 1 + 5 + 4);
+}
+
 TEST_CASE("100,000 coroutines have values at the same time, and none afterwards", "[shared-stack]") {
-  const std::size_t count = EVENTER_ASAN || EVENTER_TSAN || eventer::context::running_on_valgrind() ? 2'000 : 100'000;
+  static int alive;
+  struct counted {
+    counted() { ++alive; }
+    ~counted() { --alive; }
+    int number = 0;
+  };
+  static eventer::coroutine_local<counted> mine;
+  alive = 0;
+  std::size_t count = EVENTER_ASAN || EVENTER_TSAN || eventer::context::running_on_valgrind() ? 2'000 : 100'000;
   std::size_t right = 0;
   eventer::run([&right, count] {
     eventer::task_group all;
     for (std::size_t i = 0; i < count; ++i)
       all.spawn([&right, i] {
-        *depth = static_cast<int>(i);
+        mine->number = static_cast<int>(i);
         eventer::yield();
-        right += *depth == static_cast<int>(i);
+        right += mine->number == static_cast<int>(i);
       });
+    eventer::yield();
+    CHECK(alive == static_cast<int>(count));
     all.join();
+    CHECK(alive == 0);
   });
   CHECK(right == count);
 }

@@ -14,7 +14,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-int overflow(int depth) {
+[[maybe_unused]] int overflow(int depth) {
   volatile char frame[512];
   frame[0] = static_cast<char>(depth);
   return depth > 100'000'000 ? frame[0] : overflow(depth + 1) + frame[0];
@@ -115,6 +115,20 @@ TEST_CASE("an exception whose handle is dropped afterwards goes to the handler t
     CHECK(log.lines().empty());
   }
   CHECK(heard == "late");
+  {
+    const captured_log log;  // of a loop that is gone, and from another thread
+    eventer::join_handle<void> outlives;
+    {
+      eventer::event_loop loop;
+      loop.post([&outlives] { outlives = eventer::spawn([] { throw std::runtime_error("outlived"); }); });
+      auto remote = loop.spawn([] { throw std::runtime_error("far"); });
+      loop.run();
+    }
+    outlives = {};
+    CHECK(log.count("whose handle was dropped without joining it: outlived") == 1);
+    CHECK(log.count("whose handle was dropped without joining it: far") == 1);
+    CHECK(log.lines().size() == 2);
+  }
 }
 
 TEST_CASE("a handler for exceptions may spawn coroutines of many kinds") {

@@ -227,7 +227,7 @@ TEST_CASE("only the frames around a call are copied, and stack_bytes says so") {
   });
   loop.run();
   for (const auto& row : loop.stacks().rows)
-    if (row.name == "deep inside" && !eventer::context::prefers_private_stacks()) CHECK(row.high_water_mark < 4096);
+    if (row.name == "deep inside" && !eventer::context::prefers_private_stacks()) CHECK(row.high_water_mark < 16384);
 }
 
 TEST_CASE("a call that wants more bytes than are left on an own stack gets another stack, also within a call") {

@@ -395,7 +395,7 @@ TEST_CASE("coroutines of a loop that were deep once give that memory back while 
     CHECK(loop.stacks().stacks.saved_bytes > peak / 2);  // not at once
     for (int k = 0; k < 12; ++k) eventer::yield();
     CHECK(all.size() == 20);
-    CHECK(loop.stacks().stacks.saved_bytes < peak / 10);
+    CHECK(loop.stacks().stacks.saved_bytes < peak / 4);
     all.join();
   });
 }

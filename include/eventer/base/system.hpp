@@ -36,13 +36,7 @@
 #endif
 
 #include "eventer/base/clock.hpp"
-
-#if EVENTER_ASAN
-extern "C" {
-void __lsan_register_root_region(const void* region, std::size_t size);
-void __lsan_unregister_root_region(const void* region, std::size_t size);
-}
-#endif
+#include "eventer/base/leak_roots.hpp"
 
 namespace eventer::inline EVENTER_ABI::system {
 
@@ -234,15 +228,11 @@ inline void* map_memory(std::size_t bytes, int flags = 0) noexcept {
   if (detail::injected(call::mmap)) return nullptr;
   void* const memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
   if (memory == MAP_FAILED) return nullptr;
-#if EVENTER_ASAN
-  __lsan_register_root_region(memory, bytes);  // it looks for pointers on the heap and the threads' stacks alone
-#endif
+  add_leak_root(memory, bytes);
   return memory;
 }
 inline void unmap_memory(void* memory, std::size_t bytes) noexcept {
-#if EVENTER_ASAN
-  __lsan_unregister_root_region(memory, bytes);
-#endif
+  remove_leak_root(memory, bytes);
   ::munmap(memory, bytes);
 }
 inline int protect(void* memory, std::size_t bytes, int protection) noexcept {

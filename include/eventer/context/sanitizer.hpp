@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "eventer/base/config.hpp"
+#include "eventer/base/leak_roots.hpp"
 
 #if !defined(EVENTER_NO_VALGRIND) && __has_include(<valgrind/memcheck.h>)
 #include <valgrind/memcheck.h>
@@ -21,8 +22,6 @@
 #if EVENTER_ASAN
 #include <pthread.h>
 extern "C" {
-void __lsan_register_root_region(const void* region, std::size_t size);
-void __lsan_unregister_root_region(const void* region, std::size_t size);
 void __sanitizer_start_switch_fiber(void** fake_stack_save, const void* bottom, std::size_t size);
 void __sanitizer_finish_switch_fiber(void* fake_stack_save, const void** bottom_old, std::size_t* size_old);
 void __asan_poison_memory_region(const volatile void* address, std::size_t size);
@@ -85,13 +84,13 @@ class native_frames {
     if (const char* const here = frame(); here >= mine.low && here < mine.high) {
       from_ = here;
       bytes_ = static_cast<std::size_t>(mine.high - here);
-      __lsan_register_root_region(from_, bytes_);
+      add_leak_root(from_, bytes_);
     }
   }
   native_frames(const native_frames&) = delete;
   native_frames& operator=(const native_frames&) = delete;
   ~native_frames() {
-    if (from_ != nullptr) __lsan_unregister_root_region(from_, bytes_);
+    if (from_ != nullptr) remove_leak_root(from_, bytes_);
   }
 
  private:

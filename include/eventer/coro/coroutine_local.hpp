@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <concepts>
+#include <optional>
 #include <type_traits>
 #include <utility>
 
@@ -21,9 +22,10 @@ struct inherited_t {};
 inline constexpr inherited_t inherited{};
 
 // `*local` is the running coroutine's value: made when it is first asked for, destroyed on the coroutine when it ends,
-// after its function, its locals and its callable, the newest first. It lies on the heap and stays where it is, so
-// others may be given its address for so long. Outside of coroutines (a callback, a C++20 coroutine of another library,
-// a plain thread, a bare `coroutine`) it is the thread's value.
+// after its function, its locals and its callable, the newest first (of one that never ran, where it is dropped). What
+// its destructor waits for answers operation_canceled where the coroutine was cancelled. It lies on the heap and stays
+// where it is, so others may be given its address for so long. Outside of coroutines (a callback, a C++20 coroutine of
+// another library, a plain thread, a bare `coroutine`) it is the thread's value.
 //
 // A value is inherited by what a coroutine spawns on its own loop, as it is at that moment; not over event_loop::spawn
 // from another thread. Any thread may use one coroutine_local; it may be destroyed before the values are, which nobody
@@ -33,16 +35,13 @@ template <class T>
 class coroutine_local {
   static_assert(std::is_object_v<T> && !std::is_const_v<T> && !std::is_array_v<T>,
                 "coroutine_local holds a value: an object that is not const and no array");
-  struct nothing {};
-  static constexpr bool copies = std::is_copy_constructible_v<T>;
 
  public:
   // Values begin as T().
-  constexpr coroutine_local() noexcept(
-      std::is_nothrow_default_constructible_v<T>) requires std::default_initializable<T>
-  = default;
+  constexpr coroutine_local() noexcept requires std::default_initializable<T> : kind_(&of_default) {}
   // Values begin as copies of `initial`.
-  constexpr explicit coroutine_local(T initial) requires std::copy_constructible<T> : initial_(std::move(initial)) {}
+  constexpr explicit coroutine_local(T initial) requires std::copy_constructible<T> : initial_(std::move(initial)),
+                                                                                      kind_(&of_copies) {}
   constexpr explicit coroutine_local(inherited_t, T initial = T()) requires std::copy_constructible<T>
       : initial_(std::move(initial)), kind_(&of_inherited) {}
   coroutine_local(const coroutine_local&) = delete;
@@ -56,15 +55,13 @@ class coroutine_local {
   T* operator->() const { return std::addressof(**this); }
 
  private:
+  static void* make_default(const void*) { return new T(); }
+  static void* make_copy(const void* initial) { return new T(**static_cast<const std::optional<T>*>(initial)); }
   static void destroy(void* value) noexcept { delete static_cast<T*>(value); }
-  static void* copy(const void* value) {
-    if constexpr (copies)
-      return new T(*static_cast<const T*>(value));
-    else
-      return nullptr;
-  }
-  static constexpr detail::local_kind of_one{&destroy, nullptr};
-  static constexpr detail::local_kind of_inherited{&destroy, &copy};
+  static void* copy(const void* value) { return new T(*static_cast<const T*>(value)); }
+  static constexpr detail::local_kind of_default{&make_default, &destroy, nullptr};
+  static constexpr detail::local_kind of_copies{&make_copy, &destroy, nullptr};
+  static constexpr detail::local_kind of_inherited{&make_copy, &destroy, &copy};
 
   static detail::local_list& list_here() {
     scheduler* const here = scheduler::current();
@@ -77,18 +74,14 @@ class coroutine_local {
       const std::uint32_t next = detail::local_list::next_number();
       if (number_.compare_exchange_strong(number, next, std::memory_order_relaxed)) number = next;
     }
-    T* value;
-    if constexpr (copies)
-      value = new T(initial_);
-    else
-      value = new T();
+    void* const value = kind_->make(&initial_);
     mine.add(number, *kind_, value);
-    return *value;
+    return *static_cast<T*>(value);
   }
 
   mutable std::atomic<std::uint32_t> number_{0};  // 0: it was never used
-  [[no_unique_address]] std::conditional_t<copies, T, nothing> initial_{};
-  const detail::local_kind* kind_ = &of_one;
+  std::optional<T> initial_;
+  const detail::local_kind* kind_;
 };
 
 }  // namespace eventer::inline EVENTER_ABI

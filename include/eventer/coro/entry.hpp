@@ -7,10 +7,12 @@
 #include <cstdint>
 #include <exception>
 #include <new>
+#include <string>
 #include <tuple>
 #include <type_traits>
 #include <utility>
 
+#include "eventer/base/log.hpp"
 #include "eventer/coro/control_block.hpp"
 
 namespace eventer::inline EVENTER_ABI {
@@ -86,6 +88,27 @@ struct bound_call {
   }
   std::tuple<F, Arguments...> parts;
 };
+
+// What an exception says, for a message.
+inline std::string text_of(const std::exception_ptr& exception) {
+#if EVENTER_EXCEPTIONS
+  try {
+    std::rethrow_exception(exception);
+  } catch (const std::exception& failure) {
+    return std::string(": ") + failure.what();
+  } catch (...) {
+  }
+#else
+  (void)exception;
+#endif
+  return {};
+}
+// A handle that could have been asked for it is gone, and so is the loop with the coroutine's name, or it is another
+// thread's.
+EVENTER_NOINLINE inline void log_not_taken(std::uint64_t id, const std::exception_ptr& exception) {
+  log(log_level::error, "an exception left coroutine %llu, whose handle was dropped without joining it%s",
+      static_cast<unsigned long long>(id), text_of(exception).c_str());
+}
 
 template <class Call>
 const char* signature_of() noexcept {

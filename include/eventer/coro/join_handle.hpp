@@ -128,8 +128,8 @@ class join_handle {
     }
   }
 
-  // join() without exceptions: a std::system_error becomes its code, any other exception errc::exception, cancellation
-  // operation_canceled.
+  // join() without the coroutine's exceptions: a std::system_error becomes its code, any other errc::exception, its
+  // cancellation operation_canceled. `cancelled` is thrown where the caller is cancelled while it waits.
   io_result<R> try_join() {
     check_joinable();
     return join_for({});
@@ -169,10 +169,13 @@ class join_handle {
 
  private:
   void detach(bool tell = true) noexcept {
+    if (remote_ != nullptr && !tell) remote_->keep_to_itself();
     remote_.reset();
     control_block* const block = std::exchange(block_, nullptr);
     if (block == nullptr) return;
     if (control_block_store::of(*block).owner != nullptr) return scheduler::of(*block).drop_handle(*block, tell);
+    if (tell && scheduler::outcome_of(*block) == outcome::exception)
+      detail::log_not_taken(block->id(), detail::stored<std::exception_ptr>::get(details_of(*block).storage));
     destroy_result(*block);
     scheduler::release_joined(*block);
   }
@@ -194,14 +197,13 @@ class join_handle {
   wake_reason wait(time_limit limit) {
     if (remote_ != nullptr) {
       const wake_reason reason = remote_->wait(limit);
-      if (remote_ == nullptr)
-        throw_error(make_error_code(errc::busy), "another coroutine has joined this one meanwhile");
+      if (remote_ == nullptr) refuse_second();
       return reason;
     }
     // Who waits for its end stays its joiner until it has gone on: nobody else takes the result in between.
     if (block_->has(coroutine_flag::ended)) {
       if (details_of(*block_).joiner == nullptr) return wake_reason::ready;
-      throw_error(make_error_code(errc::busy), "another coroutine joins this one already");
+      refuse_second();
     }
     scheduler& here = scheduler::of(*block_);
     if (scheduler::current() != &here)
@@ -209,14 +211,17 @@ class join_handle {
           "a join_handle is joined on a thread that does not run its loop: use the handle that event_loop::spawn gives to other threads");
     if (here.running() == nullptr)
       broken_rule("join() outside a coroutine would block the loop: join from a coroutine, or spawn one that joins");
-    if (details_of(*block_).joiner != nullptr)
-      throw_error(make_error_code(errc::busy), "another coroutine joins this one already");
+    if (details_of(*block_).joiner != nullptr) refuse_second();
     if (here.cancellation_due()) return wake_reason::canceled;
     here.arm_deadline(here.resolve(limit));  // which may throw: nobody has been told yet
     details_of(*block_).joiner = here.running();
     const wake_reason reason = here.park();
     details_of(*block_).joiner = nullptr;
     return reason;
+  }
+
+  [[noreturn]] EVENTER_NOINLINE static void refuse_second() {
+    throw_error(make_error_code(errc::busy), "another coroutine joins this one already");
   }
 
   // Begins the wait of a continuation; true if there is nothing to wait for.
@@ -313,7 +318,7 @@ class join_handle {
     }
   }
   std::exception_ptr take_exception() {
-    if (remote_ != nullptr) return std::exchange(remote_, nullptr)->exception();
+    if (remote_ != nullptr) return std::exchange(remote_, nullptr)->take_exception();
     std::exception_ptr exception = detail::stored<std::exception_ptr>::take(details_of(*block_).storage);
     scheduler::release_joined(*std::exchange(block_, nullptr));
     return exception;

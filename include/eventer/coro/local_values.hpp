@@ -15,6 +15,7 @@
 namespace eventer::inline EVENTER_ABI::detail {
 
 struct local_kind {
+  void* (*make)(const void* initial);
   void (*destroy)(void* value) noexcept;
   void* (*inherit)(const void* value);  // a copy for a coroutine that is spawned; nullptr: it gets none
 };
@@ -43,8 +44,10 @@ class EVENTER_API local_list {
     return false;
   }
   void inherit(const local_list& from) {
-    for (const entry& each : from.entries_)
-      if (each.kind->inherit != nullptr) add(each.number, *each.kind, each.kind->inherit(each.value));
+    // A copy constructor may make further values there.
+    for (std::size_t i = 0; i < from.entries_.size(); ++i)
+      if (const entry each = from.entries_[i]; each.kind->inherit != nullptr)
+        add(each.number, *each.kind, each.kind->inherit(each.value));
   }
   // The newest first. Their destructors may look at those that are left, and make new ones.
   void clear() noexcept {
@@ -54,11 +57,23 @@ class EVENTER_API local_list {
       entries_.pop_back();
       last.kind->destroy(last.value);
     }
+    std::vector<entry>().swap(entries_);
   }
 
+  // Usable until the thread's memory goes: what other destructors at its end make once more stays.
   static local_list& of_thread() noexcept {
-    thread_local local_list mine;
-    return mine;
+    union kept {
+      kept() : list() {}
+      ~kept() {}
+      local_list list;
+    };
+    struct clears {
+      local_list& list;
+      ~clears() { list.clear(); }
+    };
+    thread_local kept mine;
+    thread_local const clears at_end{mine.list};
+    return at_end.list;
   }
   // For a coroutine_local that has none yet; never 0.
   static std::uint32_t next_number() noexcept {

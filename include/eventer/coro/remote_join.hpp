@@ -2,6 +2,7 @@
 // loop.
 #pragma once
 
+#include <atomic>
 #include <exception>
 #include <optional>
 #include <type_traits>
@@ -21,7 +22,12 @@ class remote_join_base : public completion {
 
   // Once it is done.
   outcome how() const noexcept { return outcome_; }
-  std::exception_ptr exception() const noexcept { return exception_; }
+  std::exception_ptr take_exception() noexcept {
+    taken_ = true;
+    return exception_;
+  }
+  // Nobody is to hear of an exception.
+  void keep_to_itself() noexcept { taken_ = true; }
 
   std::uint64_t id() const {
     const std::lock_guard lock(mutex_);
@@ -56,7 +62,10 @@ class remote_join_base : public completion {
   }
 
  protected:
-  ~remote_join_base() override = default;
+  // The last of both sides has gone.
+  ~remote_join_base() override {
+    if (outcome_ == outcome::exception && !taken_) log_not_taken(id_, exception_);
+  }
 
  private:
   bool comes_from_outside_of(const scheduler& here) const noexcept override { return target_of_ != &here; }
@@ -68,6 +77,7 @@ class remote_join_base : public completion {
   control_block* target_ = nullptr;
   scheduler* target_scheduler_ = nullptr;
   bool cancel_requested_ = false;
+  std::atomic<bool> taken_{false};  // the handle's side has asked for the exception
 };
 
 template <class R>

@@ -107,6 +107,8 @@ class EVENTER_API scheduler {
   std::size_t living() const noexcept { return living_; }
   std::size_t ready_count() const noexcept { return ready_.size(); }
   bool stopping() const noexcept { return stopping_; }
+  // Whether one of its coroutines or callbacks runs, or code that they have called.
+  bool is_entered() const noexcept { return entered_ != 0; }
   // Whether the loop is being destroyed and those that wait for each other have to be torn apart.
   bool unwinding_is_stuck() const noexcept { return EVENTER_EXCEPTIONS && unwinding_rounds_ >= 500; }
   const char* name_of(control_block& block) noexcept { return entries_[block.entry].name; }
@@ -380,8 +382,9 @@ class EVENTER_API scheduler {
   class entered {
    public:
     explicit entered(scheduler& self) noexcept
-        : outer_(current_), caller_exceptions_(context::thread_exception_state()) {
+        : self_(self), outer_(current_), caller_exceptions_(context::thread_exception_state()) {
       current_ = &self;
+      ++self.entered_;
       self.thread_.store(&current_, std::memory_order_relaxed);
       self.wakes_when_touched_ = false;
       self.exceptions_ = context::thread_exception_state();
@@ -389,12 +392,18 @@ class EVENTER_API scheduler {
     }
     entered(const entered&) = delete;
     entered& operator=(const entered&) = delete;
-    ~entered() { current_ = outer_; }
+    ~entered() {
+      current_ = outer_;
+      --self_.entered_;
+      detail::held_locks::of_thread() = callers_locks_;
+    }
 
    private:
+    scheduler& self_;
     scheduler* outer_;
+    const detail::held_locks callers_locks_ = std::exchange(detail::held_locks::of_thread(), {});
     context::exceptions_set_aside caller_exceptions_;  // a loop may be run in a catch block
-    [[no_unique_address]] context::native_frames native_frames_;
+    [[no_unique_address, maybe_unused]] context::native_frames native_frames_;
   };
 
   // Resumes at most `budget` ready coroutines; answers how many. Requires: a native stack, inside `entered`.
@@ -805,7 +814,7 @@ class EVENTER_API scheduler {
   // Called by the entry code, on the coroutine or instead of its run: what remains is to be done on the native stack by
   // `finish`.
   EVENTER_ALWAYS_INLINE static void end(control_block& block, outcome how) noexcept {
-    if (EVENTER_UNLIKELY(block.has(coroutine_flag::has_locals))) of(block).drop_locals(block);
+    if (EVENTER_UNLIKELY(block.has(coroutine_flag::has_locals))) drop_locals_at_end(block);
     block.set(coroutine_flag::ended);
     block.clear(coroutine_flag::has_callable);
     block.wake = static_cast<wake_reason>(how);
@@ -822,7 +831,18 @@ class EVENTER_API scheduler {
   const char* display_name(control_block& block) noexcept { return entry_of(block).display; }
 
  private:
-  // What their destructors wait for, they wait for as a part of the coroutine.
+  // As a part of the coroutine: what their destructors wait for is waited for. They must not throw, so that waits
+  // answer a cancellation as they do while an exception is in flight. Out of line, and static: its frame and what it
+  // needs are in no parked stack.
+  EVENTER_NOINLINE static void drop_locals_at_end(control_block& block) noexcept {
+#if EVENTER_EXCEPTIONS
+    ++context::thread_exception_state()->uncaught;
+    of(block).drop_locals(block);
+    --context::thread_exception_state()->uncaught;
+#else
+    of(block).drop_locals(block);
+#endif
+  }
   EVENTER_NOINLINE void drop_locals(control_block& block) noexcept {
     if (block.has(coroutine_flag::has_locals)) locals_.drop(block);
   }
@@ -964,6 +984,7 @@ class EVENTER_API scheduler {
   int* errno_ = nullptr;                            // likewise
   std::uint64_t resumes_ = 0;                       // counted once a batch
   unsigned operations_ = 0;                         // in a row that did not have to wait
+  unsigned entered_ = 0;
   bool observed_ = false;
   bool wakes_when_touched_ = false;
   void (*on_step_)(scheduler&, const char* what) = nullptr;

@@ -114,7 +114,9 @@ class group_member {
       (void)call_unwrapped(call_);
     } catch (const cancelled&) {
       throw;
-    } catch (...) {
+    }
+    EVENTER_REFUSE_THREAD_EXIT
+    catch (...) {
       in_.state->failed(std::current_exception());
     }
 #else

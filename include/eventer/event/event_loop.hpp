@@ -46,7 +46,7 @@ class EVENTER_API event_loop final : public scheduler {
   // text says which).
   explicit event_loop(const loop_options& options = {})
       : scheduler(options.for_scheduler()), options_(options), reactor_(options.reactor()) {
-    if (options.fault_reports || guards_stacks()) faults_.emplace();
+    if (options.fault_reports || scheduler::options().strict) faults_.emplace();
     if (watched_)
       set_step_observer([](scheduler& self, const char* what) { static_cast<event_loop&>(self).progress_.step(what); });
     if (options.clock != nullptr)
@@ -55,7 +55,7 @@ class EVENTER_API event_loop final : public scheduler {
   // Cancels every coroutine and runs it to its end: destructors run, then waiting handles answer operation_canceled.
   // Requires: not called from a coroutine or a callback of this loop.
   ~event_loop() {
-    if (scheduler::current() == this)
+    if (is_entered())
       broken_rule(
           "an event_loop is destroyed inside itself, by a coroutine or a callback of its own (or by exit(), where it is static): call stop(), and let run() return first");
     // Another thread may be advancing the clock, and would wake what is half destroyed.
@@ -81,8 +81,9 @@ class EVENTER_API event_loop final : public scheduler {
     stop_.store(true, std::memory_order_relaxed);
     reactor_->wake();
   }
-  // Runs until no coroutine lives any more and nothing is posted, but not longer than `limit`, and not beyond stop().
-  // Returns: how many live still. The other way to end is to destroy the loop, which cancels them.
+  // Runs until no coroutine lives any more and nothing is posted (what posts itself again and again keeps it going),
+  // but not longer than `limit`, and not beyond stop(). Returns: how many live still. The other way to end is to
+  // destroy the loop, which cancels them.
   std::size_t drain(time_limit limit = {}) {
     alarm at(*this, resolve(limit));
     run_while([&] { return (living() > 0 || !posts().empty()) && !at.over; });
@@ -316,7 +317,7 @@ class EVENTER_API event_loop final : public scheduler {
 
  private:
   static constexpr std::size_t resume_batch = 64;
-  static constexpr unsigned batches_of_a_turn = 32;  // where time is virtual
+  static constexpr unsigned batches_of_a_turn = 32;  // where a run is to be repeated
   static constexpr std::size_t timer_budget = 1024;
   static constexpr unsigned stale_events_before_rebuild = 100;
   static constexpr duration turn_time = std::chrono::microseconds(100);
@@ -581,7 +582,8 @@ class EVENTER_API event_loop final : public scheduler {
   void unhandled_exception(const char* coroutine, const std::exception_ptr& exception) override {
 #if EVENTER_EXCEPTIONS
     if (options_.unhandled_exception != nullptr) return options_.unhandled_exception(coroutine, exception);
-    log_exception("which nobody can join any more", coroutine, exception);
+    log(log_level::error, "an exception left coroutine \"%s\", which nobody can join any more%s", coroutine,
+        detail::text_of(exception).c_str());
     std::terminate();
 #else
     (void)coroutine, (void)exception;
@@ -590,20 +592,8 @@ class EVENTER_API event_loop final : public scheduler {
   // The handle could still have been asked, so that this is not the end of the program.
   void exception_not_taken(const char* coroutine, const std::exception_ptr& exception) noexcept override {
     if (options_.unhandled_exception != nullptr) return options_.unhandled_exception(coroutine, exception);
-    log_exception("whose handle was dropped without joining it", coroutine, exception);
-  }
-  static void log_exception(const char* why, const char* coroutine, const std::exception_ptr& exception) noexcept {
-#if EVENTER_EXCEPTIONS
-    try {
-      std::rethrow_exception(exception);
-    } catch (const std::exception& failure) {
-      log(log_level::error, "an exception left coroutine \"%s\", %s: %s", coroutine, why, failure.what());
-    } catch (...) {
-      log(log_level::error, "an exception left coroutine \"%s\", %s", coroutine, why);
-    }
-#else
-    (void)why, (void)coroutine, (void)exception;
-#endif
+    log(log_level::error, "an exception left coroutine \"%s\", whose handle was dropped without joining it%s",
+        coroutine, detail::text_of(exception).c_str());
   }
   void wake_loop() noexcept override { reactor_->wake(); }
 

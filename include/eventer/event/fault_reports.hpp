@@ -21,7 +21,12 @@ class fault_reports {
   fault_reports() noexcept {
     if (users_.fetch_add(1) > 0) return;
 #if EVENTER_ASAN
-    __asan_set_error_report_callback([](const char*) { report_touch(__asan_get_report_address()); });
+    // There is no way to ask for the program's own: one that it sets later takes the place of this one, for good.
+    static const bool once = [] {
+      __asan_set_error_report_callback([](const char*) { report_touch(__asan_get_report_address()); });
+      return true;
+    }();
+    (void)once;
 #endif
     for (const int signal : {SIGSEGV, SIGBUS}) {
       struct sigaction present {};
@@ -39,9 +44,6 @@ class fault_reports {
   fault_reports& operator=(const fault_reports&) = delete;
   ~fault_reports() {
     if (users_.fetch_sub(1) > 1) return;
-#if EVENTER_ASAN
-    __asan_set_error_report_callback(nullptr);
-#endif
     for (const int signal : {SIGSEGV, SIGBUS}) {
       struct sigaction present {};
       if (::sigaction(signal, nullptr, &present) == 0 && (present.sa_flags & SA_SIGINFO) != 0 &&

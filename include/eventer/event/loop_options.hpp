@@ -16,13 +16,15 @@ struct loop_options {
   std::size_t own_stack_bytes = std::size_t{256} << 10;  // of coroutines spawned with stack_kind::own
   std::size_t max_coroutines = SIZE_MAX;                 // beyond it spawn throws std::system_error(not_enough_memory)
   std::size_t max_saved_bytes = SIZE_MAX;                // of save stacks; the same
-  // Receives what leaves a coroutine that nobody can join any more. Default: the coroutine's name and what(), then
-  // std::terminate.
+  // Receives what leaves a coroutine that nobody can join any more (default: the coroutine's name and what(), then
+  // std::terminate), and what a handle of this thread was dropped without asking for (default: a line in the log; it
+  // must not throw then).
   void (*unhandled_exception)(const char* coroutine, std::exception_ptr) = nullptr;
   // When no parked coroutine can be copied out for want of memory. Must not return. Default: a message, then abort.
   void (*out_of_memory)() = nullptr;
   // A message with the coroutine's name when a stack overflows: installs a SIGSEGV and SIGBUS handler where there is
-  // none.
+  // none. Under AddressSanitizer: both names where a waiting coroutine's stack is touched, by the error report callback
+  // of the process.
   bool fault_reports = false;
   bool private_stacks = false;  // every coroutine on a stack of its own
   bool evict_always = false;    // copy at every suspension; for tests (also EVENTER_EVICT_ALWAYS=1)

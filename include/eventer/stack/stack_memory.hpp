@@ -44,14 +44,12 @@ class stack_memory {
       : memory_(std::exchange(other.memory_, nullptr)),
         bytes_(other.bytes_),
         guard_(other.guard_),
-        valgrind_id_(other.valgrind_id_),
-        closed_(other.closed_) {}
+        valgrind_id_(other.valgrind_id_) {}
   stack_memory& operator=(stack_memory&& other) noexcept {
     std::swap(memory_, other.memory_);
     std::swap(bytes_, other.bytes_);
     std::swap(guard_, other.guard_);
     std::swap(valgrind_id_, other.valgrind_id_);
-    std::swap(closed_, other.closed_);
     return *this;
   }
   ~stack_memory() {
@@ -77,10 +75,10 @@ class stack_memory {
   bool close([[maybe_unused]] const void* sp) noexcept {
 #if EVENTER_ASAN
     char* const low = const_cast<char*>(static_cast<const char*>(sp));
-    closed_ = static_cast<std::size_t>(top() - low);
-    detail::copy_stack(contents_kept(), low, closed_);
-    context::copy_shadow_out(low, closed_, shadow_kept());
-    context::poison_memory(low, closed_);
+    const auto bytes = kept().bytes = static_cast<std::size_t>(top() - low);
+    detail::copy_stack(kept().contents(bytes_), low, bytes);
+    context::copy_shadow_out(low, bytes, kept().shadow);
+    context::poison_memory(low, bytes);
     return true;
 #else
     return system::protect(bottom(), bytes_, PROT_NONE) == 0;
@@ -88,8 +86,9 @@ class stack_memory {
   }
   bool open() noexcept {
 #if EVENTER_ASAN
-    context::copy_shadow_in(top() - closed_, closed_, shadow_kept());
-    std::memset(contents_kept(), 0, std::exchange(closed_, 0));
+    const std::size_t bytes = std::exchange(kept().bytes, 0);
+    context::copy_shadow_in(top() - bytes, bytes, kept().shadow);
+    std::memset(kept().contents(bytes_), 0, bytes);
     return true;
 #else
     return system::protect(bottom(), bytes_, PROT_READ | PROT_WRITE) == 0;
@@ -100,9 +99,19 @@ class stack_memory {
 #if EVENTER_ASAN
   // Behind the top: what a closed stack's shadow was, and a copy of its bytes, as LeakSanitizer does not look for
   // pointers in poisoned memory.
-  std::size_t mapped() const noexcept { return guard_ + bytes_ + context::shadow_bytes(bytes_) + bytes_; }
-  unsigned char* shadow_kept() const noexcept { return reinterpret_cast<unsigned char*>(top()); }
-  char* contents_kept() const noexcept { return top() + context::shadow_bytes(bytes_); }
+  struct what_is_kept {
+    std::size_t bytes;
+    std::size_t unused;  // the bytes begin at a multiple of 16
+    unsigned char shadow[16];
+
+    char* contents(std::size_t stack_bytes) noexcept {
+      return reinterpret_cast<char*>(shadow) + context::shadow_bytes(stack_bytes);
+    }
+  };
+  std::size_t mapped() const noexcept {
+    return guard_ + bytes_ + sizeof(what_is_kept) + context::shadow_bytes(bytes_) + bytes_;
+  }
+  what_is_kept& kept() const noexcept { return *reinterpret_cast<what_is_kept*>(top()); }
 #else
   std::size_t mapped() const noexcept { return guard_ + bytes_; }
 #endif
@@ -111,7 +120,6 @@ class stack_memory {
   std::size_t bytes_ = 0;
   std::size_t guard_ = 0;
   unsigned valgrind_id_ = 0;
-  [[maybe_unused]] std::size_t closed_ = 0;
 };
 
 }  // namespace eventer::inline EVENTER_ABI

@@ -22,6 +22,7 @@ class [[nodiscard]] blocking_lock_guard {
       : mutex_(mutex) {
     mutex_.lock();
     detail::held_locks& held = detail::held_locks::of_thread();
+    before_ = held;
     ++held.count;
     held.file = file;
     held.line = line;
@@ -29,12 +30,15 @@ class [[nodiscard]] blocking_lock_guard {
   blocking_lock_guard(const blocking_lock_guard&) = delete;
   blocking_lock_guard& operator=(const blocking_lock_guard&) = delete;
   ~blocking_lock_guard() {
-    --detail::held_locks::of_thread().count;
+    detail::held_locks& held = detail::held_locks::of_thread();
+    before_.reported = held.reported;
+    held = before_;
     mutex_.unlock();
   }
 
  private:
   Mutex& mutex_;
+  detail::held_locks before_;
 };
 
 }  // namespace eventer::inline EVENTER_ABI
