@@ -643,6 +643,13 @@ TEST_CASE("an exception of a coroutine that another thread has started and forgo
 TEST_CASE("exit in a coroutine runs static destructors and exit handlers, and ends with its status") {
   for (const auto kind : {eventer::stack_kind::shared, eventer::stack_kind::own}) {
     const auto result = run_in_child([kind] {
+      // What the test framework has to do at its end is not this process's.
+      ::on_exit(
+          [](int status, void*) {
+            std::fflush(nullptr);
+            ::_exit(status);
+          },
+          nullptr);
       static const at_end says_so{[] { std::printf("static destructor\n"); }};
       static thread_local const at_end says_it_too{[] { std::printf("thread_local destructor\n"); }};
       (void)says_so, (void)&says_it_too;
@@ -659,8 +666,7 @@ TEST_CASE("exit in a coroutine runs static destructors and exit handlers, and en
         }).join();
       });
     });
-    // On a coroutine's stack LeakSanitizer does not see what the thread's own stack holds.
-    if (!contains(result.output, "LeakSanitizer")) CHECK(result.exit_status == 7);
+    CHECK(result.exit_status == 7);
     CHECK(contains(result.output, "static destructor"));
     CHECK(contains(result.output, "thread_local destructor"));
     CHECK(contains(result.output, "exit handler"));
