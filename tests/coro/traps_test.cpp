@@ -488,7 +488,7 @@ TEST_CASE("a coroutine may cancel itself: its next wait ends it, and a shield ho
 TEST_CASE("cancelling one that has ended does nothing, from its own and from another thread, twice and to the others",
           "[traps]") {
   eventer::event_loop loop;
-  std::optional<eventer::work_guard> guard(std::in_place, loop);
+  auto guard = std::make_unique<eventer::work_guard>(loop);
   std::thread runner([&loop] { loop.run(); });
   auto remote = loop.spawn([] { return 1; });
   while (!remote.done()) std::this_thread::yield();
