@@ -281,20 +281,29 @@ TEST_CASE("a destructor that an exception has called waits as usual, in any way"
   }
 }
 
+namespace {
+
+eventer::join_handle<int> receive_in_an_hour(eventer::channel<int> numbers) {
+  return eventer::spawn([numbers]() mutable {
+    eventer::sleep_for(1h);
+    return numbers.receive().value();
+  });
+}
+void send_within_two_hours(eventer::channel<int>& numbers, int value) {
+  eventer::sleep_for(1h);
+  numbers.send(value).value();
+  eventer::sleep_for(1h);
+}
+
+}  // namespace
+
 TEST_CASE("a destructor of an ordinary unwinding sleeps its whole time, and what it sends is received") {
   run_crowded([] {
     eventer::channel<int> numbers(0);
-    auto receiver = eventer::spawn([numbers]() mutable {
-      eventer::sleep_for(1h);
-      return numbers.receive().value();
-    });
+    auto receiver = receive_in_an_hour(numbers);
     const auto start = eventer::event_loop::current().now();
     auto thrower = eventer::spawn([numbers]() mutable {
-      const at_end sends{[&numbers] {
-        eventer::sleep_for(1h);
-        numbers.send(5).value();
-        eventer::sleep_for(1h);
-      }};
+      const at_end sends{[&numbers] { send_within_two_hours(numbers, 5); }};
       throw std::runtime_error("in flight");
     });
     CHECK_THROWS_WITH(thrower.join(), "in flight");
@@ -413,17 +422,12 @@ TEST_CASE(
 TEST_CASE("a destructor of one that is cancelled waits as usual in a cancel_shield") {
   run_crowded([] {
     eventer::channel<int> numbers(0);
-    auto receiver = eventer::spawn([numbers]() mutable {
-      eventer::sleep_for(1h);
-      return numbers.receive().value();
-    });
+    auto receiver = receive_in_an_hour(numbers);
     const auto start = eventer::event_loop::current().now();
     auto cancelled = eventer::spawn([numbers]() mutable {
       const at_end sends{[&numbers] {
         const eventer::cancel_shield still;
-        eventer::sleep_for(1h);
-        numbers.send(6).value();
-        eventer::sleep_for(1h);
+        send_within_two_hours(numbers, 6);
       }};
       eventer::sleep_for(24h);
     });

@@ -115,8 +115,6 @@ class EVENTER_API scheduler {
   const entry_table& entries() const noexcept { return entries_; }
   entry_record& entry_of(control_block& block) noexcept { return entries_[block.entry]; }
   const stack_set& stacks_in_use() const noexcept { return stacks_; }
-  // Whether nobody can touch the stack of a coroutine that waits without being found.
-  bool guards_stacks() const noexcept { return guards_stacks_; }
   save_stack_pool& saves() noexcept { return saves_; }
   detail::local_table& locals() noexcept { return locals_; }
   std::uint64_t resumes() const noexcept { return resumes_; }
