@@ -22,6 +22,7 @@
 #include "eventer/coro/task.hpp"
 #include "eventer/coro/task_group.hpp"
 #include "eventer/coro/when.hpp"
+#include "eventer/event/job_queue.hpp"
 #include "eventer/event/readiness.hpp"
 #include "eventer/event/run.hpp"
 #include "eventer/event/signal_set.hpp"

@@ -31,7 +31,8 @@ enum class errc {
   timed_out,      // equals std::errc::timed_out
   canceled,       // equals std::errc::operation_canceled
   bad_address,    // text that is no endpoint
-  exception,      // a coroutine ended with an exception that carries no error code; join() rethrows it
+  exception,      // a coroutine or a job ended with an exception that carries no error code; join(), run() rethrow it
+  backlog_full,   // no room in a job_queue; equals std::errc::resource_unavailable_try_again
 };
 
 class EVENTER_API error_category final : public std::error_category {
@@ -53,7 +54,9 @@ class EVENTER_API error_category final : public std::error_category {
       case errc::canceled:
         return "operation canceled";
       case errc::exception:
-        return "the coroutine ended with an exception; join() rethrows it";
+        return "the coroutine or job ended with an exception; join() and run() rethrow it";
+      case errc::backlog_full:
+        return "no room in the job queue: job_options::max_backlog jobs wait already";
       case errc::bad_address:
         return "not an address for this: write 127.0.0.1:80, [::1]:80 or unix:/path (port 0 lets the kernel choose), and where names are looked up name:80";
     }
@@ -68,6 +71,8 @@ class EVENTER_API error_category final : public std::error_category {
         return std::errc::operation_canceled;
       case errc::bad_address:
         return std::errc::invalid_argument;
+      case errc::backlog_full:
+        return std::errc::resource_unavailable_try_again;
       default:
         return {code, *this};
     }

@@ -46,15 +46,17 @@ inline constexpr bool is_checked<unchecked_function<F>> = false;
 template <class F, class... Arguments>
 inline constexpr bool is_checked<bound_call<F, Arguments...>> = is_checked<F>;
 
-// `running`: the scheduler in whose coroutine the closure was made.
+// `running`: the scheduler in whose coroutine the closure was made. `all_stacks`: an own stack's locals are no better,
+// as nobody waits for the closure's end.
 EVENTER_NOINLINE inline void check_words(scheduler& running, const void* closure, std::size_t size, const char* call,
-                                         const char* (*signature)() noexcept, std::atomic<bool>& reported) {
+                                         const char* (*signature)() noexcept, std::atomic<bool>& reported,
+                                         bool all_stacks = false) {
   if (running.options().checks == capture_checks::off || reported.load(std::memory_order_relaxed)) return;
   for (std::size_t offset = 0; offset + sizeof(void*) <= size; offset += sizeof(void*)) {
     void* word;
     std::memcpy(&word, static_cast<const char*>(closure) + offset, sizeof word);
     context::mark_defined(&word, sizeof word);  // memcheck: bytes that were never set are looked at too
-    if (!running.lies_on_shared_stack(word)) continue;
+    if (!running.lies_on_shared_stack(word) && !(all_stacks && running.lies_on_running_stack(word))) continue;
     if (reported.exchange(true)) return;
     running.report_capture(call, type_in_signature(signature()).c_str(), offset, word);
     return;
@@ -63,12 +65,12 @@ EVENTER_NOINLINE inline void check_words(scheduler& running, const void* closure
 
 // Looks at a closure that has just been moved to where it stays, if it was made by a coroutine.
 template <class Call>
-void check_captures_always(const Call& closure, const char* call) {
+void check_captures_always(const Call& closure, const char* call, bool all_stacks = false) {
   if constexpr (is_checked<Call> && sizeof(Call) >= sizeof(void*)) {
     static constinit std::atomic<bool> reported{false};
     scheduler* const running = scheduler::current();
     if (running != nullptr && running->running() != nullptr)
-      check_words(*running, &closure, sizeof(Call), call, &signature_of<Call>, reported);
+      check_words(*running, &closure, sizeof(Call), call, &signature_of<Call>, reported, all_stacks);
   }
 }
 // In debug builds: where it costs as much as what it checks.

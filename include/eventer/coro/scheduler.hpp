@@ -26,6 +26,7 @@
 #include "eventer/coro/entry_table.hpp"
 #include "eventer/coro/held_locks.hpp"
 #include "eventer/coro/local_values.hpp"
+#include "eventer/coro/mailbox.hpp"
 #include "eventer/coro/post_queue.hpp"
 #include "eventer/coro/stack_set.hpp"
 #include "eventer/coro/wait_node.hpp"
@@ -33,6 +34,11 @@
 namespace eventer::inline EVENTER_ABI {
 
 // Where the control blocks of a scheduler are. It outlives its scheduler while join handles still hold blocks of it.
+class scheduler;
+namespace detail {
+using mailbox = basic_mailbox<scheduler>;
+}
+
 struct control_block_store {
   explicit control_block_store(scheduler& self) noexcept : blocks(chunks, this), owner(&self) {}
   static control_block_store& of(const control_block& block) noexcept {
@@ -280,6 +286,8 @@ class EVENTER_API scheduler {
   // A wait for something that another thread will do has begun or ended: virtual time stands still meanwhile.
   void count_outside_wait(bool begins) noexcept { begins ? ++outside_waits_ : --outside_waits_; }
   std::size_t outside_waits() const noexcept { return outside_waits_; }
+  // What another thread does for a coroutine or continuation that is cancelled, and that has to wait for its end.
+  void count_unfinished(bool begins) noexcept { begins ? ++unfinished_ : --unfinished_; }
   // The same where it may be another thread that does it, or may not: virtual time goes on.
   void count_shared_wait(bool begins) noexcept { begins ? ++shared_waits_ : --shared_waits_; }
   std::size_t shared_waits() const noexcept { return shared_waits_; }
@@ -315,6 +323,11 @@ class EVENTER_API scheduler {
     if (stacks_.contains(address)) return true;
     return running_ != nullptr && running_->has(coroutine_flag::guarded | coroutine_flag::adapted) &&
            running_->stack->memory().contains(address);
+  }
+  // Whether it lies on the stack that the running coroutine is on now.
+  bool lies_on_running_stack(const void* address) const noexcept {
+    if (running_ == nullptr) return false;
+    return (own_call_ != nullptr ? *own_call_->memory : running_->stack->memory()).contains(address);
   }
   shared_stack* take_own_stack(std::size_t bytes) {
     return stacks_.take_own(bytes != 0 ? bytes : options_.own_stack_bytes);
@@ -452,6 +465,11 @@ class EVENTER_API scheduler {
   }
   post_queue& posts() noexcept { return posts_; }
   const post_queue& posts() const noexcept { return posts_; }
+  // For messages of others that may come after this loop's end. Requires: the loop's thread.
+  const counted_ptr<detail::mailbox>& mailbox() {
+    if (EVENTER_UNLIKELY(!mailbox_)) mailbox_ = make_counted<detail::mailbox>(*this);
+    return mailbox_;
+  }
 
   // For the capture check: the closure of a `call` of the running coroutine holds `address` at `offset`.
   EVENTER_NOINLINE void report_capture(const char* call, const char* closure, std::size_t offset, const void* address) {
@@ -579,7 +597,7 @@ class EVENTER_API scheduler {
     end_continuations();
   }
   bool has_shielded() {
-    bool found = false;
+    bool found = unfinished_ > 0;
     for_each_living([&found](const control_block& block) { found = found || block.has(coroutine_flag::shielded); });
     return found;
   }
@@ -599,6 +617,17 @@ class EVENTER_API scheduler {
       at_end([this] { posts_.run_all(); });
     }
     posts_.discard();
+  }
+
+  // No message comes from elsewhere any more; those that have come are destroyed. Not in a forked child, where a thread
+  // that is not there may have been delivering.
+  void close_mailbox() {
+    if (mailbox_) mailbox_->close();
+    posts_.discard();
+  }
+  void renew_mailbox() noexcept {
+    if (mailbox_) ++mailbox_->owners;  // the parent's threads, as this process sees them, hold it for ever
+    mailbox_ = {};
   }
 
   // Nobody is left who could catch what a callback or a posted function throws now.
@@ -1001,7 +1030,8 @@ class EVENTER_API scheduler {
   continuation* continuations_ = nullptr;  // those that wait or are ready
   std::size_t continuation_count_ = 0;
   continuation forgotten_{[](continuation&) {}};  // stands in the ready queue for one that was forgotten
-  std::size_t outside_waits_ = 0, shared_waits_ = 0;
+  std::size_t outside_waits_ = 0, shared_waits_ = 0, unfinished_ = 0;
+  counted_ptr<detail::mailbox> mailbox_;
   std::size_t selects_ = 0;
   std::size_t adapted_now_ = 0;
   unsigned unwinding_rounds_ = 0;

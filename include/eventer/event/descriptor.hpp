@@ -39,6 +39,8 @@ class descriptor : wait_source {
     abandon = &forget_waiter;
     transport_->attach(this);
   }
+  // The same where it has a number, which it closes itself.
+  descriptor(int fd, std::unique_ptr<transport> other) noexcept : descriptor(std::move(other)) { fd_ = fd; }
   descriptor(const descriptor&) = delete;
   descriptor& operator=(const descriptor&) = delete;
   // Out of line: streams are destroyed in the frames of coroutines.
@@ -182,7 +184,9 @@ class descriptor : wait_source {
   }
   static void forget_waiter(wait_source& source, wait_node& who) noexcept {
     auto& self = static_cast<descriptor&>(source);
-    (self.reader_ == &who ? self.reader_ : self.writer_) = nullptr;
+    const bool reads = self.reader_ == &who;
+    (reads ? self.reader_ : self.writer_) = nullptr;
+    if (EVENTER_UNLIKELY(self.transport_ != nullptr) && !reads) self.transport_->writer_left();
   }
 
   wait_node*& waiter(direction which) noexcept { return which == direction::read ? reader_ : writer_; }

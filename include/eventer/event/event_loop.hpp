@@ -62,18 +62,20 @@ class EVENTER_API event_loop final : public scheduler {
     if (options_.clock != nullptr) options_.clock->detach(this);
     unwind_all();
     const entered here(*this);
+    if (!process_.forked()) close_mailbox();
     while (events_.first != nullptr) events_.first->stop();
     for (slot& each : slots_)
       if (each.owner != nullptr) each.owner->forget_loop();
   }
 
-  // Runs until stop(), or until no coroutine lives, no event is active, nothing is posted and no work_guard is held.
+  // Runs until stop(), or until no coroutine lives, no event is active, nothing is posted, no job is out and no
+  // work_guard is held.
   // What a callback or a posted function throws leaves run(); the loop stays usable, and what else was to be called
   // then is called when it runs again. Errors: as above, or std::system_error from the reactor.
   void run() {
     run_while([this] {
       return living() > 0 || continuation_count() > 0 || events_.holding > 0 || !posts().empty() ||
-             guards_.load(std::memory_order_relaxed) > 0;
+             outside_waits() > 0 || guards_.load(std::memory_order_relaxed) > 0;
     });
   }
   // Any thread. Ends run() after the present turn; the loop can be run again.
@@ -123,6 +125,7 @@ class EVENTER_API event_loop final : public scheduler {
   void after_fork_child() {
     if (const std::error_code error = rebuild_reactor()) throw_error(error, "event_loop::after_fork_child");
     process_.renew();
+    renew_mailbox();
     publish();
   }
 
@@ -383,7 +386,7 @@ class EVENTER_API event_loop final : public scheduler {
     if (process_.forked()) return;
     const entered here(*this);
     begin_to_end();
-    if (living() == 0 || options_.shutdown_grace <= duration::zero()) return;
+    if ((living() == 0 && continuation_count() == 0) || options_.shutdown_grace <= duration::zero()) return;
     const time_point end = deadline_after(now(), options_.shutdown_grace);
     const alarm at(*this, end);
     // Where nobody would advance the clock meanwhile, only what is ready goes on.
@@ -727,14 +730,19 @@ inline void descriptor::close() noexcept {
   if (!open_) return;
   // A socket that only we know leaves the kernel's set with its close; anything else might live on in a duplicate.
   const int fd = let_go(adopted_);
-  if (fd >= 0) system::close(fd);
+  if (fd >= 0 && transport_ == nullptr) system::close(fd);
   transport_.reset();
 }
 
-inline int descriptor::release() noexcept { return open_ ? let_go(true) : -1; }
+inline int descriptor::release() noexcept {
+  if (!open_) return -1;
+  if (transport_ != nullptr) transport_->release();
+  return let_go(true);
+}
 
 inline std::error_code descriptor::detach() noexcept {
   if (reader_ != nullptr || writer_ != nullptr) return make_error_code(errc::busy);
+  if (transport_ != nullptr && transport_->is_busy()) return make_error_code(errc::busy);
   unregister(true);
   loop_ = nullptr;
   drained_ = special_ = orphaned_ = false;

@@ -1,4 +1,5 @@
-// transport: what stands behind a descriptor in the place of a file of the kernel's, such as an in-memory stream.
+// transport: what stands behind a descriptor in the place of what the kernel can watch: an in-memory stream, a regular
+// file.
 //
 // Its calls answer like the system calls of the same names. It tells its descriptor about changes by
 // descriptor::on_event, on the thread of the descriptor's loop.
@@ -25,6 +26,12 @@ class transport {
   virtual ssize_t write(const void* from, std::size_t size) noexcept = 0;
   // 0, or -1 and errno.
   virtual int shutdown_write() noexcept = 0;
+  // Who waited to write, after EAGAIN, will not try again.
+  virtual void writer_left() noexcept {}
+  // Whether it is about to call on_event, so that its descriptor can't change the loop.
+  virtual bool is_busy() const noexcept { return false; }
+  // The number that stands for it is the caller's now.
+  virtual void release() noexcept {}
 };
 
 }  // namespace eventer::inline EVENTER_ABI

@@ -1,11 +1,11 @@
-// lookup_pool: the threads on which names are looked up, because getaddrinfo blocks and can't be interrupted.
+// lookup_pool: the lookups of names that are under way. They are jobs on threads of their own, because getaddrinfo
+// blocks and can't be interrupted.
 //
 // A lookup belongs to everybody who waits for it, and to the pool until it has ended: who is tired of waiting leaves,
 // and nothing that the thread still uses goes with him. What must not be broken: the pool's lock is never held while
 // something is looked up, or while a lookup's waiters are told.
 #pragma once
 
-#include <condition_variable>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -13,8 +13,8 @@
 #include <utility>
 #include <vector>
 
-#include "eventer/base/process_mark.hpp"
 #include "eventer/coro/completion.hpp"
+#include "eventer/event/job_workers.hpp"
 #include "eventer/net/endpoint.hpp"
 #include "eventer/net/resolver_category.hpp"
 
@@ -59,7 +59,9 @@ class lookup final : public completion {
   const addresses& found() const noexcept { return found_; }
 
   const std::string host, service;
-  bool begun = false;  // a thread has it; under the pool's lock
+  // Under the pool's lock.
+  bool begun = false;     // a thread has it
+  job* queued = nullptr;  // what will begin it
 
  private:
   bool comes_from_outside_of(const scheduler&) const noexcept override { return true; }
@@ -67,82 +69,93 @@ class lookup final : public completion {
   addresses found_ = errc::canceled;
 };
 
-class lookup_pool {
+class lookup_pool : public counted<std::atomic<std::uint32_t>> {
  public:
   // `before` is the pool of the process that this one was forked from, so that leak checkers find it.
   lookup_pool(const resolver_options& options, std::shared_ptr<name_source> source, const lookup_pool* before = nullptr)
-      : options_(options), source_(std::move(source)), before_fork_(before) {
-    if (options_.threads == 0) options_.threads = 1;
-  }
+      : source_(std::move(source)),
+        before_fork_(before),
+        workers_(new job_workers("names", {.max_concurrency = options.threads > 0 ? options.threads : 1,
+                                           .max_backlog = options.queue,
+                                           .when_full = when_full::refuse,
+                                           .idle = options.idle})) {}
   lookup_pool(const lookup_pool&) = delete;
   lookup_pool& operator=(const lookup_pool&) = delete;
 
   // In a forked child, where the threads are not, and a lock may be held by one of them for ever: no other member may
   // be called then, and the pool stays as it is.
-  bool forked() const noexcept { return process_.forked(); }
+  bool forked() const noexcept { return workers_->forked(); }
 
   // The lookup of this name that is under way, or a new one. Errors: resolver_queue_full; what pthread_create answers.
   io_result<std::shared_ptr<lookup>> find_or_start(std::string_view host, std::string_view service) {
     const std::lock_guard lock(mutex_);
     for (const auto& each : in_flight_)
       if (each->host == host && each->service == service) return ++stats_.joined, each;
-    if (is_full()) drop_abandoned();
-    if (is_full()) {
-      ++stats_.refused;
-      return std::error_code(resolver_queue_full, resolver_category());
+    in_flight_.reserve(in_flight_.size() + 1);
+    const auto made = std::make_shared<lookup>(host, service);
+    std::error_code error = start(made);
+    if (error == errc::backlog_full && drop_abandoned()) error = start(made);
+    if (!error) {
+      in_flight_.push_back(made);  // before its thread can look, which needs the lock
+      return made;
     }
-    in_flight_.push_back(std::make_shared<lookup>(host, service));
-    ++queued_;
-    if (const int error = start_thread_if_needed(); error != 0 && threads_ == 0) {
-      --queued_;
-      in_flight_.pop_back();
-      return error_from_errno(error);
-    }
-    wake_.notify_one();
-    return in_flight_.back();
+    if (error != errc::backlog_full) return error;
+    ++stats_.refused;
+    return std::error_code(resolver_queue_full, resolver_category());
   }
 
   resolver_stats stats() const {
     const std::lock_guard lock(mutex_);
     resolver_stats result = stats_;
-    result.threads = threads_;
-    result.queued = queued_;
-    result.running = in_flight_.size() - queued_;
+    result.threads = workers_->stats().threads;
+    for (const auto& each : in_flight_) ++(each->begun ? result.running : result.queued);
     return result;
   }
 
-  // The last call from outside. What waits for a thread is answered `canceled`; the threads end by themselves, and the
-  // pool goes with the last of them.
+  // The last call from outside. What waits for a thread is answered `canceled`; the threads end by themselves.
   void close() {
     std::vector<std::shared_ptr<lookup>> left;
-    std::unique_lock lock(mutex_);
-    closed_ = true;
-    queued_ = 0;
-    for (std::size_t i = in_flight_.size(); i-- > 0;)
-      if (!in_flight_[i]->begun) left.push_back(take(i));
-    wake_.notify_all();
-    const bool last = threads_ == 0;
-    lock.unlock();
+    {
+      const std::lock_guard lock(mutex_);
+      for (std::size_t i = in_flight_.size(); i-- > 0;)
+        if (!in_flight_[i]->begun) left.push_back(take(i));
+    }
+    workers_->close();
     for (const auto& each : left) each->finish(errc::canceled);
-    if (last) delete this;
   }
 
  private:
-  ~lookup_pool() = default;
+  // What runs on a thread.
+  struct call {
+    counted_ptr<lookup_pool> pool;
+    std::shared_ptr<lookup> which;
+    void operator()() const { pool->work(*which); }
+  };
 
-  bool is_full() const noexcept { return in_flight_.size() >= options_.threads + options_.queue; }
-  // Nobody can join a lookup but under the lock, so one that has a single owner is wanted by nobody.
+  std::error_code start(const std::shared_ptr<lookup>& which) {
+    auto made = std::make_unique<typed_job<call>>(call{counted_ptr(this), which});
+    made->nobody_waits = true;
+    made->kept = false;
+    if (const std::error_code error = workers_->submit(*made, 0, false)) return error;
+    which->queued = made.release();
+    return {};
+  }
+  // Nobody can join a lookup but under the lock, so one that only the pool and its job have is wanted by nobody.
   static bool is_abandoned(const std::shared_ptr<lookup>& which) noexcept {
-    return !which->begun && which.use_count() == 1;
+    return !which->begun && which.use_count() == 2;
   }
-  void drop_abandoned() {
-    for (std::size_t i = in_flight_.size(); i-- > 0;)
-      if (is_abandoned(in_flight_[i])) drop(i);
-  }
-  void drop(std::size_t place) {
-    ++stats_.abandoned;
-    --queued_;
-    take(place);
+  // True: there is room by now.
+  bool drop_abandoned() {
+    bool dropped = false;
+    for (std::size_t i = in_flight_.size(); i-- > 0;) {
+      if (!is_abandoned(in_flight_[i]) || !workers_->withdraw(*in_flight_[i]->queued)) continue;
+      job* const unwanted = in_flight_[i]->queued;
+      ++stats_.abandoned;
+      take(i);
+      unwanted->destroy(unwanted);
+      dropped = true;
+    }
+    return dropped;
   }
   std::shared_ptr<lookup> take(std::size_t place) {
     std::shared_ptr<lookup> result = std::move(in_flight_[place]);
@@ -150,53 +163,30 @@ class lookup_pool {
     return result;
   }
 
-  // --- threads ---
-
-  int start_thread_if_needed() {
-    if (queued_ <= idle_ || threads_ >= options_.threads) return 0;
-    const int error = system::start_thread(
-        [](void* self) -> void* {
-          static_cast<lookup_pool*>(self)->work();
-          return nullptr;
-        },
-        this);
-    if (error == 0) ++threads_;
-    return error;
-  }
-
-  void work() {
-    std::unique_lock lock(mutex_);
-    while (wait_for_work(lock)) {
-      std::size_t next = 0;
-      while (in_flight_[next]->begun) ++next;
-      if (is_abandoned(in_flight_[next])) {
-        drop(next);
-        continue;
+  // On a thread.
+  void work(lookup& which) {
+    {
+      const std::lock_guard lock(mutex_);
+      const std::size_t place = place_of(which);
+      if (place == in_flight_.size()) return;
+      if (is_abandoned(in_flight_[place])) {
+        ++stats_.abandoned;
+        take(place);
+        return;
       }
-      lookup& which = *in_flight_[next];
       which.begun = true;
-      --queued_;
       ++stats_.lookups;
-      lock.unlock();
-      addresses found = look_up(which);
-      lock.lock();
-      for (next = 0; in_flight_[next].get() != &which;) ++next;
-      std::shared_ptr<lookup> ended = take(next);
-      lock.unlock();
-      ended->finish(std::move(found));
-      ended.reset();
-      lock.lock();
     }
-    const bool last = --threads_ == 0 && closed_;
+    addresses found = look_up(which);
+    std::unique_lock lock(mutex_);
+    const std::shared_ptr<lookup> ended = take(place_of(which));
     lock.unlock();
-    if (last) delete this;
+    ended->finish(std::move(found));
   }
-  bool wait_for_work(std::unique_lock<std::mutex>& lock) {
-    if (queued_ > 0) return true;
-    ++idle_;
-    wake_.wait_until(lock, deadline_after(clock::now(), options_.idle), [this] { return closed_ || queued_ > 0; });
-    --idle_;
-    return queued_ > 0;
+  std::size_t place_of(const lookup& which) const noexcept {
+    std::size_t place = 0;
+    while (place < in_flight_.size() && in_flight_[place].get() != &which) ++place;
+    return place;
   }
   addresses look_up(const lookup& which) const {
 #if EVENTER_EXCEPTIONS
@@ -212,17 +202,12 @@ class lookup_pool {
 #endif
   }
 
-  const process_mark process_;
-  resolver_options options_;
   const std::shared_ptr<name_source> source_;
   [[maybe_unused]] const lookup_pool* const before_fork_;
+  const counted_ptr<job_workers> workers_;
 
   mutable std::mutex mutex_;
-  std::condition_variable wake_;
   std::vector<std::shared_ptr<lookup>> in_flight_;  // oldest first: those on a thread, and those that wait for one
-  std::size_t queued_ = 0;                          // how many of them wait
-  std::size_t threads_ = 0, idle_ = 0;
-  bool closed_ = false;
   resolver_stats stats_;
 };
 

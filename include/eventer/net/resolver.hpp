@@ -3,7 +3,7 @@
 //   auto found = eventer::resolve("example.org", "443", 5s);     // or "https"
 //   if (found) auto client = eventer::tcp_stream::connect(*found, 5s);
 //
-// Names are looked up on a few threads of the resolver's own (see lookup_pool.hpp); numeric addresses need none. The
+// Names are looked up on a job queue of the resolver's own (see lookup_pool.hpp); numeric addresses need none. The
 // one rule: what a thread works on is never the caller's, so a caller may leave at any time.
 #pragma once
 
@@ -156,7 +156,8 @@ class EVENTER_API resolver {
   // Does not wait: what is being looked up is answered when it is known, what waits for a thread gets
   // operation_canceled. Requires: no call begins meanwhile.
   ~resolver() {
-    if (detail::lookup_pool* const last = pool_.load(); !last->forked()) last->close();
+    detail::lookup_pool* const last = pool_.load();
+    if (!last->forked()) let_go(last);
   }
 
   // The process's own. Never destroyed, as its threads may be in getaddrinfo when the program ends.
@@ -194,7 +195,7 @@ class EVENTER_API resolver {
   friend class detail::resolve_operation;
 
   resolver(const resolver_options& options, std::shared_ptr<detail::name_source> source)
-      : options_(options), source_(std::move(source)), pool_(new detail::lookup_pool(options_, source_)) {}
+      : options_(options), source_(std::move(source)), pool_(make_pool()) {}
 
   static void refuse_callback() {
     const scheduler* const here = scheduler::current();
@@ -206,10 +207,21 @@ class EVENTER_API resolver {
   detail::lookup_pool& pool() {
     detail::lookup_pool* present = pool_.load(std::memory_order_acquire);
     if (EVENTER_LIKELY(!present->forked())) return *present;
-    auto* const fresh = new detail::lookup_pool(options_, source_, present);
+    detail::lookup_pool* const fresh = make_pool(present);
     if (pool_.compare_exchange_strong(present, fresh, std::memory_order_acq_rel)) return *fresh;
-    fresh->close();
+    let_go(fresh);
     return *present;
+  }
+  // One owner is this object, which an atomic pointer can't count.
+  detail::lookup_pool* make_pool(const detail::lookup_pool* before = nullptr) const {
+    auto* const made = new detail::lookup_pool(options_, source_, before);
+    ++made->owners;
+    return made;
+  }
+  static void let_go(detail::lookup_pool* which) {
+    const counted_ptr<detail::lookup_pool> last(which);
+    --which->owners;
+    which->close();
   }
 
   const resolver_options options_;

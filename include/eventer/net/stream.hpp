@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "eventer/base/buffer.hpp"
+#include "eventer/event/file_transport.hpp"
 #include "eventer/net/endpoint.hpp"
 #include "eventer/net/stream_steps.hpp"
 
@@ -150,6 +151,8 @@ class stream {
 
   static io_result<std::unique_ptr<descriptor>> adopt(int fd) {
     if (const std::error_code error = detail::set_non_blocking(fd)) return error;
+    if (detail::file_transport::is_for(fd))
+      return std::make_unique<descriptor>(fd, std::make_unique<detail::file_transport>(fd));
     return std::make_unique<descriptor>(fd, descriptor::origin::adopted);
   }
 

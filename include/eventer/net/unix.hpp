@@ -21,7 +21,7 @@ class unix_stream : public stream {
   unix_stream() noexcept = default;
 
   // Adopts a descriptor of any kind and sets it non-blocking; it is closed with the stream. A regular file is read and
-  // written in place. Errors: what fcntl answers.
+  // written, at its own position, on the threads of job_queue::files(). Errors: what fcntl answers.
   static io_result<unix_stream> from_fd(int fd) {
     auto owned = adopt(fd);
     if (!owned) return owned.error();

@@ -1,0 +1,339 @@
+// job_queue: threads for code that blocks, such as a database, a compression, a file. The coroutine waits, its loop
+// goes on.
+//
+//   eventer::job_queue reports("reports", {.max_concurrency = 2});
+//   const std::string text = reports.run([id] { return render(id); });     // what it throws is thrown here
+//   const auto soon = reports.run_for(2s, [id] { return render(id); });    // io_result; on time-out the job goes on,
+//   its result is dropped
+//
+// The function runs on another thread, while the caller's stack may belong to somebody else: it must not hold
+// references to the caller's locals. Give it values, `run(render, id)`, or what is on the heap; the capture check says
+// so where it finds one, in release builds too. In call_on_own_stack it may use locals: run() waits for its end in any
+// case.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "eventer/event/job_operation.hpp"
+
+namespace eventer::inline EVENTER_ABI {
+
+namespace detail {
+
+// A job whose end is told to a function on its loop. It lives until then.
+template <class Call, class Complete>
+class job_with_callback : continuation {
+ public:
+  job_with_callback(counted_ptr<job_workers> workers, std::uint64_t key, typed_job<Call>* owned, time_limit limit,
+                    Complete&& complete)
+      : continuation(&go_on), wait_(std::move(workers), key, owned, true, limit), complete_(std::move(complete)) {}
+  ~job_with_callback() { scheduler::forget(*this); }
+  // After an error nothing will be told.
+  std::error_code start(bool may_wait, std::shared_ptr<room_for_job>& entered) {
+    return wait_.begin(*this, may_wait, &entered) ? wait_.outcome() : std::error_code();
+  }
+
+ private:
+  struct wait : job_operation<Call, true> {
+    using job_operation<Call, true>::job_operation;
+    std::error_code outcome() { return this->how() == job_end::finished ? this->result().error() : this->error(); }
+  };
+  static void go_on(continuation& who) {
+    auto& self = static_cast<job_with_callback&>(who);
+    if (!self.wait_.advance(self)) return;
+    const std::unique_ptr<job_with_callback> at_end(&self);
+    self.complete_(self.wait_.outcome());
+  }
+
+  wait wait_;
+  Complete complete_;
+};
+
+// `cleanup` once, after `work` or in its place.
+template <class Work, class Cleanup>
+class work_and_cleanup {
+ public:
+  work_and_cleanup(Work&& work, Cleanup&& cleanup) : work_(std::move(work)), cleanup_(std::move(cleanup)) {}
+  work_and_cleanup(work_and_cleanup&& other)
+      : work_(std::move(other.work_)), cleanup_(std::move(other.cleanup_)), due_(std::exchange(other.due_, false)) {}
+  ~work_and_cleanup() { clean(); }
+  void operator()() {
+    struct clean_at_end {
+      work_and_cleanup& self;
+      ~clean_at_end() { self.clean(); }
+    } const at_end{*this};
+    work_();
+  }
+
+ private:
+  void clean() {
+    if (std::exchange(due_, false)) cleanup_();
+  }
+  Work work_;
+  Cleanup cleanup_;
+  bool due_ = true;
+};
+
+// The calls that bring a job to a queue, for the queue itself and for its subqueues. `Self` has workers() and key().
+template <class Self>
+class brings_jobs {
+  template <class F, class... Arguments>
+  using result = spawn_result<F, Arguments...>;
+
+ public:
+  // Runs `function(arguments...)`, all of them decayed and moved off the caller's stack, on a thread of the queue.
+  //
+  // Completes: when the function has ended. On a plain thread it blocks; on a thread of the queue it runs the function
+  // there and then. Returns: what the function returned; rethrows what it threw. Function and result are destroyed on
+  // the caller's thread.
+  //
+  // Errors: std::system_error(backlog_full) with when_full::refuse; (resource_unavailable_try_again) where there is no
+  // thread at all; (operation_canceled) if the queue is destroyed first; `cancelled`, and (timed_out) at the end of a
+  // deadline_scope: a job that has not begun never runs then, and one that has is waited for first (unless
+  // job_options::abandon). Requires: not in a callback; there is submit().
+  template <class F, class... Arguments>
+  requires spawnable<F, Arguments...> result<F, Arguments...> run(F&& function, Arguments&&... arguments)
+  const {
+    auto operation = async_run(std::forward<F>(function), std::forward<Arguments>(arguments)...);
+    operation.block();
+    return operation.result();
+  }
+  // The same with a limit, from the submission on. timed_out, and a cancellation, leave a job that has begun to itself:
+  // its result is dropped, what it uses is kept until it has ended. Returns: what the function returned; what it threw
+  // as try_join answers it. The other errors of run() come as codes too.
+  template <class F, class... Arguments>
+  requires spawnable<F, Arguments...> io_result<result<F, Arguments...>> run_for(time_limit limit, F&& function,
+                                                                                 Arguments&&... arguments)
+  const {
+    auto operation = async_run_for(limit, std::forward<F>(function), std::forward<Arguments>(arguments)...);
+    operation.block();
+    return operation.result();
+  }
+  // As something to await. The job is submitted when the await begins.
+  template <class F, class... Arguments>
+  requires spawnable<F, Arguments...>
+  auto async_run(F&& function, Arguments&&... arguments) const {
+    using call = call_type<F, Arguments...>;
+    const bool abandons = workers()->options().abandon;
+    auto* const made =
+        make<call>("job_queue::run", abandons, std::forward<F>(function), std::forward<Arguments>(arguments)...);
+    return job_operation<call, false>(workers(), self().key(), made, abandons, time_limit());
+  }
+  template <class F, class... Arguments>
+  requires spawnable<F, Arguments...>
+  auto async_run_for(time_limit limit, F&& function, Arguments&&... arguments) const {
+    using call = call_type<F, Arguments...>;
+    auto* const made =
+        make<call>("job_queue::run_for", true, std::forward<F>(function), std::forward<Arguments>(arguments)...);
+    return job_operation<call, true>(workers(), self().key(), made, true, limit);
+  }
+
+  // Runs the function there, and nobody waits. What it throws is a line in the log. The function is destroyed on the
+  // loop it came from, or on the queue's thread where it came from none.
+  //
+  // Completes: at once, or when there is room in the queue. Errors: those of run(), backlog_full also in a callback
+  // where there is no room.
+  template <class F, class... Arguments>
+  requires spawnable<F, Arguments...> io_result<void> post(F&& function, Arguments&&... arguments)
+  const {
+    using call = call_type<F, Arguments...>;
+    return send(std::unique_ptr<job, destroyer>(
+        make<call>("job_queue::post", true, std::forward<F>(function), std::forward<Arguments>(arguments)...)));
+  }
+
+  // The classic form: `work()` on a thread of the queue, then `cleanup()` there, then `complete(std::error_code)` on
+  // the loop that runs here; each exactly once.
+  //
+  // At the limit, or at the loop's end, complete() is told timed_out or canceled at once; work() may still run then,
+  // and cleanup() follows it. Where work() never began, cleanup() is called on the loop in its place. What work()
+  // throws reaches complete() as try_join answers it; cleanup() must not throw. Completes: as post(). Errors: as
+  // post(); then only cleanup() is called, before this returns. Requires: a loop runs on this thread.
+  template <class Work, class Cleanup, class Complete>
+  io_result<void> submit(Work work, Cleanup cleanup, Complete complete, time_limit limit = {}) const {
+    using call = work_and_cleanup<Work, Cleanup>;
+    if (scheduler::current() == nullptr)
+      broken_rule(
+          "job_queue::submit on a thread without a running loop: nobody could call complete(); use post() or run()");
+    std::shared_ptr<room_for_job> entered;
+    const std::error_code error = start<call>(call(std::move(work), std::move(cleanup)), std::move(complete), limit,
+                                              lines_up(*workers()), entered);
+    if (!error && entered != nullptr) throw_if_canceled(entered->wait({}));  // it is lined up in any case
+    return error;
+  }
+  // For the library: work() and complete() of submit(), where nobody can wait for room.
+  template <class Work, class Complete>
+  std::error_code submit_at_once(Work work, Complete complete) const {
+    std::shared_ptr<room_for_job> entered;
+    return start<Work>(std::move(work), std::move(complete), {}, true, entered);
+  }
+
+ private:
+  struct destroyer {
+    void operator()(job* which) const noexcept { which->destroy(which); }
+  };
+  const Self& self() const noexcept { return static_cast<const Self&>(*this); }
+  const counted_ptr<job_workers>& workers() const { return self().workers(); }
+
+  template <class Call, class F, class... Arguments>
+  static Call call_of(F&& function, Arguments&&... arguments) {
+    if constexpr (std::is_same_v<Call, std::decay_t<F>>)
+      return Call(std::forward<F>(function));
+    else
+      return Call(std::in_place, std::forward<F>(function), std::forward<Arguments>(arguments)...);
+  }
+  template <class Call, class F, class... Arguments>
+  static typed_job<Call>* make(const char* what, bool abandons, F&& function, Arguments&&... arguments) {
+    auto* const made =
+        new typed_job<Call>(call_of<Call>(std::forward<F>(function), std::forward<Arguments>(arguments)...));
+    check_captures_always(made->call(), what, abandons);
+    return made;
+  }
+  template <class Call, class Complete>
+  std::error_code start(Call&& what, Complete&& complete, time_limit limit, bool may_wait,
+                        std::shared_ptr<room_for_job>& entered) const {
+    auto* const made = make<Call>("job_queue::submit", true, std::move(what));
+    auto started =
+        std::make_unique<job_with_callback<Call, Complete>>(workers(), self().key(), made, limit, std::move(complete));
+    const std::error_code error = started->start(may_wait, entered);
+    if (!error) (void)started.release();
+    return error;
+  }
+  // A callback can't wait until there is room.
+  static bool lines_up(const job_workers& to) noexcept {
+    const scheduler* const here = scheduler::current();
+    return to.options().when_full == when_full::wait && (here == nullptr || here->running() != nullptr);
+  }
+  // One that nobody waits for.
+  io_result<void> send(std::unique_ptr<job, destroyer> what) const {
+    const counted_ptr<job_workers> to = workers();
+    what->nobody_waits = true;
+    what->kept = false;
+    if (scheduler* const here = scheduler::current(); here != nullptr) {
+      what->loop = here;
+      what->home = here->mailbox();
+    }
+    std::shared_ptr<room_for_job> entered;
+    if (const std::error_code error = to->submit(*what, self().key(), lines_up(*to), &entered)) return error;
+    job* const sent = what.release();
+    if (entered == nullptr) return {};
+    const wake_reason reason = entered->wait({});
+    if (reason == wake_reason::ready || !to->withdraw(*sent, *entered)) return {};
+    sent->count(false);
+    sent->destroy(sent);
+    throw_if_canceled(reason);
+    return reason == wake_reason::timed_out ? errc::timed_out : errc::canceled;
+  }
+};
+
+}  // namespace detail
+
+// What the handles of a queue share.
+namespace detail {
+class job_queue_state {
+ public:
+  explicit job_queue_state(counted_ptr<job_workers> workers) : workers_(std::move(workers)) {}
+  job_queue_state(const job_queue_state&) = delete;
+  job_queue_state& operator=(const job_queue_state&) = delete;
+  ~job_queue_state() {
+    if (workers_->forked()) return;
+    workers_->close();
+    if (workers_->is_mine()) return;  // one of its own jobs had the last handle
+    const cancel_shield to_the_end;
+    const std::size_t left = workers_->drain(workers_->options().shutdown_grace);
+    if (left > 0)
+      log(log_level::error,
+          "%zu jobs of the queue \"%s\" still run after job_options::shutdown_grace, and are left behind", left,
+          workers_->name().c_str());
+  }
+
+  // A forked child has none of the threads, and begins anew.
+  const counted_ptr<job_workers>& workers() {
+    if (EVENTER_UNLIKELY(workers_->forked()))
+      workers_ = counted_ptr(new job_workers(workers_->name(), workers_->options(), workers_));
+    return workers_;
+  }
+
+ private:
+  counted_ptr<job_workers> workers_;
+};
+}  // namespace detail
+
+class job_subqueue;
+
+// Copies are handles to one queue. All members may be called on any thread.
+class EVENTER_API job_queue : public detail::brings_jobs<job_queue> {
+ public:
+  // `name` is shown in messages and, its first 15 characters, as that of the threads. Threads are made when they are
+  // needed.
+  //
+  // When the last handle goes: those that wait for jobs which have not begun are answered operation_canceled, and what
+  // they have brought is destroyed where it came from. What runs is waited for, for job_options::shutdown_grace; what
+  // runs still then is left to itself, with a line in the log.
+  explicit job_queue(std::string name, const job_options& options = {})
+      : state_(
+            std::make_shared<detail::job_queue_state>(counted_ptr(new detail::job_workers(std::move(name), options)))) {
+  }
+
+  // The process's own, on which run_blocking() runs. Never destroyed, as its jobs may be anywhere when the program
+  // ends.
+  static job_queue& shared() {
+    static job_queue& instance = *new job_queue("blocking");
+    return instance;
+  }
+
+  // On which streams read and write regular files. Never destroyed, likewise.
+  static job_queue& files() {
+    static job_queue& instance = *new job_queue("files");
+    return instance;
+  }
+
+  // See job_subqueue.
+  job_subqueue subqueue(std::uint64_t key) const noexcept;
+
+  const std::string& name() const noexcept { return workers()->name(); }
+  job_stats stats() const { return workers()->stats(); }
+  // Waits until nothing is queued and nothing runs, but does not keep anybody from bringing more. Returns: the jobs
+  // left when the limit is over. Requires: not in one of its own jobs.
+  std::size_t drain(time_limit limit) const {
+    if (workers()->is_mine())
+      broken_rule("job_queue::drain in one of its own jobs waits for itself: drain from outside");
+    return workers()->drain(limit);
+  }
+
+ private:
+  friend class detail::brings_jobs<job_queue>;
+  friend class job_subqueue;
+  static constexpr std::uint64_t key() noexcept { return 0; }
+  const counted_ptr<detail::job_workers>& workers() const { return state_->workers(); }
+
+  std::shared_ptr<detail::job_queue_state> state_;
+};
+
+// The jobs of one key, a tenant say, in a queue: each key's are run in their order, and the keys take turns, however
+// many jobs one of them brings. A handle, like the queue.
+class job_subqueue : public detail::brings_jobs<job_subqueue> {
+ public:
+  job_subqueue(const job_queue& queue, std::uint64_t key) noexcept : queue_(queue), key_(key) {}
+  std::uint64_t key() const noexcept { return key_; }
+
+ private:
+  friend class detail::brings_jobs<job_subqueue>;
+  const counted_ptr<detail::job_workers>& workers() const { return queue_.workers(); }
+  job_queue queue_;
+  std::uint64_t key_;
+};
+
+inline job_subqueue job_queue::subqueue(std::uint64_t key) const noexcept { return {*this, key}; }
+
+// Runs `function(arguments...)`, which may block, on a thread of the process's own queue; the coroutine waits. See
+// job_queue::run.
+template <class F, class... Arguments>
+requires detail::spawnable<F, Arguments...>
+decltype(auto) run_blocking(F&& function, Arguments&&... arguments) {
+  return job_queue::shared().run(std::forward<F>(function), std::forward<Arguments>(arguments)...);
+}
+
+}  // namespace eventer::inline EVENTER_ABI
