@@ -35,17 +35,17 @@ struct typed_loop_starter final : loop_starter {
   F function;
 };
 
-// Happens once. `surely`: without anything else of the program.
+// Happens once.
 class happening final : public completion {
  public:
-  explicit happening(bool surely) noexcept : surely_(surely) {}
+  explicit happening(completed_by whom) noexcept : by_(whom) {}
   void happens() {
     complete([] {});
   }
 
  private:
-  bool comes_from_outside_of(const scheduler&) const noexcept override { return surely_; }
-  const bool surely_;
+  completed_by who_completes(const scheduler&) const noexcept override { return by_; }
+  const completed_by by_;
 };
 
 // Asked of all loops of a pool; each answers for itself.
@@ -60,7 +60,7 @@ class stats_request final : public completion {
   std::vector<loop_stats> take() { return std::move(answers_); }
 
  private:
-  bool comes_from_outside_of(const scheduler&) const noexcept override { return true; }
+  completed_by who_completes(const scheduler&) const noexcept override { return completed_by::another_thread; }
 
   std::vector<loop_stats> answers_;
   std::size_t missing_;
@@ -76,8 +76,8 @@ struct pool_round {
   }
 
   std::unique_ptr<loop_starter> on_each;
-  const std::shared_ptr<happening> running = std::make_shared<happening>(true);
-  const std::shared_ptr<happening> over = std::make_shared<happening>(false);
+  const std::shared_ptr<happening> running = std::make_shared<happening>(completed_by::another_thread);
+  const std::shared_ptr<happening> over = std::make_shared<happening>(completed_by::anybody);
   unsigned prepared = 0;  // loops for which on_each was called
   unsigned begun = 0;     // that run, or have left already
   unsigned left = 0;
@@ -370,9 +370,17 @@ class loop_threads {
     for (const auto& each : std::exchange(mine.asked, {})) each->answer(mine.index, mine.loop.stats());
   }
 
-  // Until all have unwound theirs, each loop goes on answering: what another one's coroutine, in its cancel_shield,
-  // spawns here is cancelled at once.
+  // All are cancelled before anything runs: who joins another loop's coroutine is not told first that this one was
+  // cancelled, which would be a failure. Until all have unwound theirs, each loop goes on answering: what another one's
+  // coroutine, in its cancel_shield, spawns here is cancelled at once.
   void unwind(worker& mine) {
+    mine.loop.cancel_all();
+    {
+      std::unique_lock lock(mutex_);
+      ++canceled_;
+      changed_.notify_all();
+      changed_.wait(lock, [this] { return canceled_ == threads_; });
+    }
     mine.loop.unwind_all();
     {
       const std::lock_guard lock(mutex_);
@@ -406,14 +414,14 @@ class loop_threads {
   std::vector<std::unique_ptr<worker>> workers_;
   std::atomic<bool> stop_{false};          // asked for, and no round has ended with it yet
   std::atomic<bool> all_finished_{false};  // with their unwinding
-  const std::shared_ptr<happening> unwound_ = std::make_shared<happening>(true);
+  const std::shared_ptr<happening> unwound_ = std::make_shared<happening>(completed_by::another_thread);
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::shared_ptr<pool_round> round_;  // nullptr: not started, or joined
   std::uint64_t rounds_ = 0;           // so far
   unsigned threads_ = 0;
-  unsigned finished_ = 0;
+  unsigned canceled_ = 0, finished_ = 0;
   bool ending_ = false;
 
   loop_threads* before_ = nullptr;
