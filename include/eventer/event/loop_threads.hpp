@@ -146,16 +146,11 @@ class loop_threads {
       throw_error(std::make_error_code(std::errc::resource_deadlock_would_occur),
                   "loop_pool::join() on one of the pool's own threads, which would wait for itself");
     const std::shared_ptr<pool_round> present = present_round();
-    const wake_reason reason = present == nullptr ? wake_reason::ready : present->over->wait({});
-    if (reason != wake_reason::ready) {
-      if (stops) {
-        stop();
-        present->over->wait_shielded();
-        end_round(present);
-      }
-      throw_if_canceled(reason);
-      throw_error(make_error_code(reason == wake_reason::timed_out ? errc::timed_out : errc::canceled),
-                  "loop_pool::join() in a coroutine that is cancelled, or whose deadline_scope has expired");
+    if (present != nullptr) {
+      stopped_at_exit given_up{*this, stops ? present : nullptr};
+      wait_for(*present->over,
+               "loop_pool::join() in a coroutine that is cancelled, or whose deadline_scope has expired");
+      given_up.what = nullptr;
     }
     rethrow_failure(present);
   }
@@ -174,11 +169,7 @@ class loop_threads {
         each->loop.post([which = each.get()] { which->of.answer(*which); });
       }
     }
-    const wake_reason reason = request->wait({});
-    throw_if_canceled(reason);
-    if (reason != wake_reason::ready)
-      throw_error(make_error_code(reason == wake_reason::timed_out ? errc::timed_out : errc::canceled),
-                  "loop_pool::stats() in a coroutine that is cancelled, or whose deadline_scope has expired");
+    wait_for(*request, "loop_pool::stats() in a coroutine that is cancelled, or whose deadline_scope has expired");
     return request->take();
   }
 
@@ -203,7 +194,25 @@ class loop_threads {
                   "this loop_pool was made before fork(), and its threads are the parent's: make one in the child");
   }
 
+  static void wait_for(completion& what, const char* where) {
+    const wake_reason reason = what.wait({});
+    if (reason == wake_reason::ready) return;
+    throw_if_canceled(reason);
+    throw_error(make_error_code(reason == wake_reason::timed_out ? errc::timed_out : errc::canceled), where);
+  }
+
   // --- rounds ---
+
+  struct stopped_at_exit {
+    loop_threads& of;
+    std::shared_ptr<pool_round> what;
+    ~stopped_at_exit() {
+      if (what == nullptr) return;
+      of.stop();
+      what->over->wait_shielded();
+      of.end_round(what);
+    }
+  };
 
   std::shared_ptr<pool_round> begin_round(std::unique_ptr<loop_starter> on_each) {
     const std::lock_guard lock(mutex_);
