@@ -368,6 +368,30 @@ TEST_CASE("a coroutine that joins a pool is let go by cancellation and by a dead
   pool->join();
 }
 
+TEST_CASE("joining a pool is no deadlock, and lets virtual time go on") {
+  const captured_log log;
+  loop_pool pool(1);
+  pool.start();
+  eventer::manual_clock time;
+  event_loop loop({.clock = &time});
+  auto joined = loop.spawn([&pool] { pool.join(); });
+  (void)loop.spawn([&pool] {
+    eventer::sleep_for(1h);
+    pool.stop();
+  });
+  loop.run();
+  joined.join();
+  pool.start();
+  auto again = loop.spawn([&pool] { pool.join(); });
+  (void)pool.spawn([&pool] {
+    for (int i = 0; i < 100; ++i) eventer::yield();
+    pool.stop();
+  });
+  loop.run();
+  again.join();
+  CHECK(log.lines().empty());
+}
+
 TEST_CASE("start in a coroutine parks it while its own loop serves what on_each needs") {
   CHECK(eventer::run([] {
           auto pool = std::make_shared<loop_pool>(2);
@@ -502,7 +526,7 @@ TEST_CASE("a connection that one loop has read from is handed over, and served o
     std::string head(1, ' ');
     if (!stream.read_exact(head)) return std::string("no head");  // binds it to this loop
     const auto refused = other
-                             ->spawn([which = std::make_shared<eventer::unix_stream>(std::move(stream)), head] {
+                             ->spawn([which = std::make_shared<eventer::unix_stream>(std::move(stream))] {
                                std::string text(1, ' ');
                                return std::pair(which->read_some(text).error(), which);
                              })
@@ -511,10 +535,10 @@ TEST_CASE("a connection that one loop has read from is handed over, and served o
     if (!refused.second->detach()) return std::string("not detached");
     handed_over.set();
     return other
-        ->spawn([which = refused.second, head] {
+        ->spawn([which = refused.second, first = head[0]] {
           std::string rest(3, ' ');
           if (!which->read_exact(rest)) return std::string("no rest");
-          if (!which->write_all(head + rest)) return std::string("no answer");
+          if (!which->write_all(first + rest)) return std::string("no answer");
           which->close();
           return std::string("served");
         })
