@@ -329,19 +329,19 @@ class loop_threads {
   // One loop after the other, and none runs before all are prepared. False: one could not be.
   bool prepare(worker& mine, pool_round& present) {
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return present.prepared == mine.index || present.failure != nullptr; });
-    if (present.failure != nullptr) return false;
     if (present.on_each != nullptr) {
+      changed_.wait(lock, [&] { return present.prepared == mine.index || present.failure != nullptr; });
+      if (present.failure != nullptr) return false;
       lock.unlock();
       {
         const scheduler::entered here(mine.loop);
         present.on_each->begin(mine.loop, mine.index);
       }
       lock.lock();
+      ++present.prepared;
+      changed_.notify_all();
+      changed_.wait(lock, [&] { return present.prepared == size() || present.failure != nullptr; });
     }
-    ++present.prepared;
-    changed_.notify_all();
-    changed_.wait(lock, [&] { return present.prepared == size() || present.failure != nullptr; });
     return present.failure == nullptr;
   }
   // The loop runs when it has looked at the kernel once.
