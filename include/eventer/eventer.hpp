@@ -3,6 +3,7 @@
 #pragma once
 
 #include "eventer/base/config.hpp"
+#include "eventer/base/usable_cpus.hpp"
 #include "eventer/coro/await.hpp"
 #include "eventer/coro/capture_check.hpp"
 #include "eventer/coro/coroutine.hpp"
@@ -23,6 +24,7 @@
 #include "eventer/coro/task_group.hpp"
 #include "eventer/coro/when.hpp"
 #include "eventer/event/job_queue.hpp"
+#include "eventer/event/loop_pool.hpp"
 #include "eventer/event/readiness.hpp"
 #include "eventer/event/run.hpp"
 #include "eventer/event/signal_set.hpp"

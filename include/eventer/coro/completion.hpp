@@ -8,12 +8,16 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <new>
 
 #include "eventer/base/process_mark.hpp"
 #include "eventer/coro/cancelled.hpp"
 #include "eventer/coro/scheduler.hpp"
 
 namespace eventer::inline EVENTER_ABI::detail {
+
+// Who completes one, as its waiter's loop sees it.
+enum class completed_by { this_loop, another_thread, anybody };
 
 class completion : public std::enable_shared_from_this<completion> {
  public:
@@ -36,6 +40,12 @@ class completion : public std::enable_shared_from_this<completion> {
     if (here->cancellation_due()) return wake_reason::canceled;
     wait_node& me = *here->running();
     return add_waiter(*here, me, here->within_scope(here->resolve(limit))) ? here->park() : wake_reason::ready;
+  }
+  // Waits until it has happened, whatever happens meanwhile: shielded, and beyond a deadline_scope. Where no coroutine
+  // can park, and in one whose loop waits no longer, the thread blocks.
+  void wait_shielded() noexcept {
+    const cancel_shield shield;
+    if (!parked_to_the_end()) (void)wait_on_thread(no_deadline);
   }
   // True: it has happened. False: `who` is called when it does, or at the limit.
   bool start_wait(continuation& who, time_limit& limit) {
@@ -69,9 +79,9 @@ class completion : public std::enable_shared_from_this<completion> {
     }
   }
 
-  // Whether another thread will complete it, so that the virtual time of `here`, where it is waited for, has to stand
-  // still. Where nobody can know, time goes on: what is waited for may depend on it.
-  virtual bool comes_from_outside_of(const scheduler& here) const noexcept = 0;
+  // Where it is another thread, the virtual time of `here`, where it is waited for, has to stand still. Where nobody
+  // can know, time goes on: what is waited for may depend on it.
+  virtual completed_by who_completes(const scheduler& here) const noexcept = 0;
 
   mutable std::mutex mutex_;
   bool done_ = false;
@@ -79,19 +89,21 @@ class completion : public std::enable_shared_from_this<completion> {
  private:
   // `node` is read and written by the home's thread, or before the record is posted; `posted` under the lock.
   struct record : wait_source {
-    record(std::shared_ptr<completion> what, scheduler& here, wait_node& who, bool outside_of_here) noexcept
-        : of(std::move(what)), home(&here), node(&who), outside(outside_of_here) {
-      if (outside) home->count_outside_wait(true);
+    record(std::shared_ptr<completion> what, scheduler& here, wait_node& who, completed_by whom) noexcept
+        : of(std::move(what)), home(&here), node(&who), by(whom) {
+      count(true);
     }
     // On the home's thread.
-    ~record() {
-      if (outside) home->count_outside_wait(false);
+    ~record() { count(false); }
+    void count(bool begins) const noexcept {
+      if (by == completed_by::another_thread) home->count_outside_wait(begins);
+      if (by == completed_by::anybody) home->count_shared_wait(begins);
     }
 
     std::shared_ptr<completion> of;
     scheduler* home;
     wait_node* node;
-    const bool outside;
+    const completed_by by;
     bool posted = false;
     record* next = nullptr;
     record** link = nullptr;
@@ -104,7 +116,7 @@ class completion : public std::enable_shared_from_this<completion> {
   }
   // False: it has happened.
   bool add_waiter(scheduler& here, wait_node& who, time_point deadline) {
-    auto mine = std::make_unique<record>(shared_from_this(), here, who, comes_from_outside_of(here));
+    auto mine = std::make_unique<record>(shared_from_this(), here, who, who_completes(here));
     mine->abandon = [](wait_source& source, wait_node&) noexcept {
       auto& self = static_cast<record&>(source);
       const std::shared_ptr<completion> keep = self.of;  // let go outside the lock
@@ -140,6 +152,20 @@ class completion : public std::enable_shared_from_this<completion> {
     }
     lock = std::unique_lock(mutex_);
     return true;
+  }
+  bool parked_to_the_end() noexcept {
+    scheduler* const here = scheduler::current();
+    if (here == nullptr || here->running() == nullptr) return false;
+#if EVENTER_EXCEPTIONS
+    try {
+      if (!add_waiter(*here, *here->running(), no_deadline)) return true;
+    } catch (const std::bad_alloc&) {
+      return false;
+    }
+#else
+    if (!add_waiter(*here, *here->running(), no_deadline)) return true;
+#endif
+    return here->park() == wake_reason::ready;
   }
   wake_reason wait_on_thread(time_point deadline) {
     std::unique_lock lock(mutex_);

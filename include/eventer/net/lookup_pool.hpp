@@ -64,7 +64,7 @@ class lookup final : public completion {
   job* queued = nullptr;  // what will begin it
 
  private:
-  bool comes_from_outside_of(const scheduler&) const noexcept override { return true; }
+  completed_by who_completes(const scheduler&) const noexcept override { return completed_by::another_thread; }
 
   addresses found_ = errc::canceled;
 };
