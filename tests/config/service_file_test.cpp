@@ -431,28 +431,31 @@ maxconnections = 4
 }
 
 TEST_CASE("a syntax error has its place in the same form, and is the only one that is told") {
-  for (const auto& [text, place] : {std::pair{"loops = \n", "s.toml:1:"},
-                                    {"a = 1\na = 2\n", "s.toml:2:"},
-                                    {"[[listener]\n", "s.toml:1:"},
-                                    {"x = \"unfinished\n", "s.toml:1:"},
-                                    {"\n\nx = 'a", "s.toml:3:"},
-                                    {"x = [1, 2", "s.toml:1:"},
-                                    {"x = 1 y = 2", "s.toml:1:"},
-                                    {"= 1", "s.toml:1:1: "},
-                                    {"x = 99999999999999999999", "s.toml:1:"},
-                                    {"x = \xff", "s.toml:1:"},
-                                    {"x = \"\x1b[2J\"", "s.toml:1:"},
-                                    {"loops = 1979-13-01", "s.toml:1:"},
-                                    {"\n  [[%x]]", "s.toml:2:3: expected a table's name"},
-                                    {"[ %x ]", "s.toml:1:1: expected a table's name"},
-                                    {"[\n", "s.toml:1:1: expected"},
-                                    {"[\xc3\xa4]", "s.toml:1:1: expected"},
-                                    {"a = 12:00:00", "s.toml:1:7: expected quotes around what has a colon in it"},
-                                    {"a = 1979-05-27Tx:", "s.toml:1:17: expected quotes"},
-                                    {"address = 127.0.0.1:80", "s.toml:1:20: expected quotes"},
-                                    {"[]", "s.toml:1:"},
-                                    {"[a.%]", "s.toml:1:"},
-                                    {"[", "s.toml:1:"}}) {
+  for (const auto& [text, place] :
+       {std::pair{"loops = \n", "s.toml:1:"},
+        {"a = 1\na = 2\n", "s.toml:2:"},
+        {"[[listener]\n", "s.toml:1:"},
+        {"x = \"unfinished\n", "s.toml:1:"},
+        {"\n\nx = 'a", "s.toml:3:"},
+        {"x = [1, 2", "s.toml:1:"},
+        {"x = 1 y = 2", "s.toml:1:"},
+        {"= 1", "s.toml:1:1: "},
+        {"x = 99999999999999999999", "s.toml:1:"},
+        {"x = \xff", "s.toml:1:"},
+        {"x = \"\x1b[2J\"", "s.toml:1:"},
+        {"loops = 1979-13-01", "s.toml:1:"},
+        {"\n  [[%x]]", "s.toml:2:3: expected a table's name"},
+        {"[ %x ]", "s.toml:1:1: expected a table's name"},
+        {"[\n", "s.toml:1:1: expected"},
+        {"[\xc3\xa4]", "s.toml:1:1: expected"},
+        {"a = 12:00:00", "s.toml:1:7: expected quotes around what has a colon in it"},
+        {"a = 1979-05-27T\"x:\"", "s.toml:1:16: expected nothing directly before the quote"},
+        {"a = \"b\"\"c\"", "s.toml:1:8: expected nothing"},
+        {"a = 1979-05-27Tx:", "s.toml:1:17: expected quotes"},
+        {"address = 127.0.0.1:80", "s.toml:1:20: expected quotes"},
+        {"[]", "s.toml:1:"},
+        {"[a.%]", "s.toml:1:"},
+        {"[", "s.toml:1:"}}) {
     CAPTURE(text);
     const std::string said = errors_of(text);
     CAPTURE(said);

@@ -63,6 +63,8 @@ class toml_guard {
         break;
       case '"':
       case '\'':
+        if (std::string_view("\n=,[{.").find(previous_) == std::string_view::npos)
+          return "expected nothing directly before the quote";
         if (!skip_string()) return "expected an escape behind the backslash, or a line that goes on with ASCII";
         break;
       case '[':
