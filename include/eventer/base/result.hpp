@@ -33,6 +33,7 @@ enum class errc {
   bad_address,    // text that is no endpoint
   exception,      // a coroutine or a job ended with an exception that carries no error code; join(), run() rethrow it
   backlog_full,   // no room in a job_queue; equals std::errc::resource_unavailable_try_again
+  bad_proxy_header,  // what came first is no PROXY protocol header; equals std::errc::protocol_error
 };
 
 class EVENTER_API error_category final : public std::error_category {
@@ -57,6 +58,8 @@ class EVENTER_API error_category final : public std::error_category {
         return "the coroutine or job ended with an exception; join() and run() rethrow it";
       case errc::backlog_full:
         return "no room in the job queue: job_options::max_backlog jobs wait already";
+      case errc::bad_proxy_header:
+        return "what came first is no PROXY protocol header, version 1 or 2: is it switched on in the proxy?";
       case errc::bad_address:
         return "not an address for this: write 127.0.0.1:80, [::1]:80 or unix:/path (port 0 lets the kernel choose), and where names are looked up name:80";
     }
@@ -73,6 +76,8 @@ class EVENTER_API error_category final : public std::error_category {
         return std::errc::invalid_argument;
       case errc::backlog_full:
         return std::errc::resource_unavailable_try_again;
+      case errc::bad_proxy_header:
+        return std::errc::protocol_error;
       default:
         return {code, *this};
     }

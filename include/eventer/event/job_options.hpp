@@ -28,7 +28,7 @@ struct job_options {
 struct job_stats {
   std::size_t threads = 0;             // now
   std::size_t running = 0;             // jobs on a thread now
-  std::size_t queued = 0;              // that wait for one; max_backlog at most, but for those that workers brought
+  std::size_t queued = 0;              // that wait for one, or are about to get one
   std::size_t waiting_for_room = 0;    // that wait to be queued
   duration oldest = duration::zero();  // how long the oldest of all these has been waiting now
   std::uint64_t submitted = 0;         // so far, without those that were refused

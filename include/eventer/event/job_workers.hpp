@@ -73,7 +73,13 @@ class job_backlog {
     which.at = job::stage::waiting_for_room;
     overflow_.push_back(which);
   }
-  // The next one that is to run, of the lane whose turn it is; nullptr: none. One that waits for room gets its place.
+  // Queues the first that waits for room; false: none does.
+  bool admit_one() {
+    job* const next = overflow_.pop_front();
+    if (next != nullptr) enter(*next);
+    return next != nullptr;
+  }
+  // The next one that is to run, of the lane whose turn it is; nullptr: none.
   job* take() {
     job_lane* const lane = first_;
     if (lane == nullptr) return nullptr;
@@ -114,7 +120,6 @@ class job_backlog {
   void leave(job& which) {
     queued_.store(queued() - 1, std::memory_order_relaxed);
     forget_lane_of(which);
-    if (job* const next = overflow_.pop_front(); next != nullptr) enter(*next);
   }
   void forget_lane_of(job& which) {
     job_lane* const lane = std::exchange(which.lane, nullptr);
@@ -193,10 +198,10 @@ class job_workers : public counted<std::atomic<std::uint32_t>> {
     which.submitted = clock::now();
     std::unique_lock lock(mutex_);
     if (closed_) return make_error_code(errc::canceled);
-    const bool has_room = backlog_.queued() < options_.max_backlog || is_mine();
-    if (!has_room && !may_wait) return ++stats_.refused, make_error_code(errc::backlog_full);
-    if (!has_room && entered != nullptr) which.entered = *entered = std::make_shared<room_for_job>();
-    backlog_.add(which, key, has_room);
+    const bool room = has_room() || is_mine();
+    if (!room && !may_wait) return ++stats_.refused, make_error_code(errc::backlog_full);
+    if (!room && entered != nullptr) which.entered = *entered = std::make_shared<room_for_job>();
+    backlog_.add(which, key, room);
     if (const int error = start_thread_if_needed(); EVENTER_UNLIKELY(error != 0 && threads_ == 0)) {
       backlog_.remove(which);
       which.at = job::stage::made;
@@ -217,7 +222,7 @@ class job_workers : public counted<std::atomic<std::uint32_t>> {
     if (forked()) return false;
     const std::lock_guard lock(mutex_);
     if (which.at != job::stage::waiting_for_room && which.at != job::stage::queued) return false;
-    backlog_.remove(which);
+    take_out(which);
     which.at = job::stage::made;
     ++stats_.withdrawn;
     return true;
@@ -226,7 +231,7 @@ class job_workers : public counted<std::atomic<std::uint32_t>> {
   bool withdraw(job& which, const room_for_job& entered) {
     const std::lock_guard lock(mutex_);
     if (entered.done()) return false;
-    backlog_.remove(which);
+    take_out(which);
     ++stats_.withdrawn;
     return true;
   }
@@ -241,7 +246,7 @@ class job_workers : public counted<std::atomic<std::uint32_t>> {
     which.thread = nullptr;
     if (which.at == job::stage::finished || which.at == job::stage::dropped) return true;
     if (which.at != job::stage::running) {
-      backlog_.remove(which);
+      take_out(which);
       which.at = job::stage::made;
       ++stats_.withdrawn;
       return true;
@@ -282,7 +287,8 @@ class job_workers : public counted<std::atomic<std::uint32_t>> {
     job_list left;
     std::unique_lock lock(mutex_);
     closed_ = true;
-    while (job* const each = backlog_.take()) {
+    for (job* each = backlog_.take(); each != nullptr || backlog_.admit_one(); each = backlog_.take()) {
+      if (each == nullptr) continue;
       each->at = job::stage::dropped;
       ++stats_.withdrawn;
       if (!each->home && each->kept)
@@ -305,6 +311,18 @@ class job_workers : public counted<std::atomic<std::uint32_t>> {
 
   std::size_t jobs() const noexcept { return backlog_.queued() + backlog_.waiting_for_room() + running_; }
 
+  // A job for which there may be a thread does not wait for one.
+  bool has_room() const noexcept {
+    return backlog_.queued() + running_ < options_.max_concurrency + options_.max_backlog;
+  }
+  void admit() {
+    while (has_room() && backlog_.admit_one()) {
+    }
+  }
+  void take_out(job& which) {
+    backlog_.remove(which);
+    admit();
+  }
   bool all_is_done() const noexcept { return jobs() == 0 && being_handed_back_ == 0; }
 
   // --- threads; all under the lock ---
@@ -412,6 +430,7 @@ class job_workers : public counted<std::atomic<std::uint32_t>> {
     stats_.waited.record(begun - which.submitted);
     stats_.ran.record(ended - begun);
     which.at = job::stage::finished;
+    admit();
     ++being_handed_back_;
     if (which.home || !which.kept) return true;
     which.thread->wake();
