@@ -33,7 +33,7 @@ class room_for_job final : public completion {
   }
 
  private:
-  bool comes_from_outside_of(const scheduler&) const noexcept override { return true; }
+  completed_by who_completes(const scheduler&) const noexcept override { return completed_by::another_thread; }
 };
 
 struct job : post_queue::message, wait_source {
