@@ -5,6 +5,7 @@
 //
 // Latency: one at a time. Throughput: a thousand at a time. Each measurement has a process of its own, as libuv reads
 // the size of its pool once. --growth N runs N jobs and says how much memory that has left behind.
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -116,8 +117,8 @@ double with_libuv(unsigned workers, long count, long at_once) {
 }
 #endif
 
-// The same in a process of its own.
-double in_child(contender run, unsigned workers, long count, long at_once) {
+// The same in a process of its own. `cpu` grows by the processor time of all its threads, per job.
+double in_child(contender run, unsigned workers, long count, long at_once, std::vector<double>& cpu) {
   int ends[2];
   if (::pipe(ends) != 0) return 0;
   const pid_t child = ::fork();
@@ -129,7 +130,12 @@ double in_child(contender run, unsigned workers, long count, long at_once) {
   double result = 0;
   if (::read(ends[0], &result, sizeof result) != sizeof result) std::fprintf(stderr, "a measurement has failed\n");
   ::close(ends[0]);
-  ::waitpid(child, nullptr, 0);
+  rusage usage{};
+  ::wait4(child, nullptr, 0, &usage);
+  const auto microseconds = [](const timeval& time) {
+    return static_cast<double>(time.tv_sec) * 1e6 + static_cast<double>(time.tv_usec);
+  };
+  cpu.push_back((microseconds(usage.ru_utime) + microseconds(usage.ru_stime)) * 1e3 / static_cast<double>(count));
   return result;
 }
 
@@ -174,20 +180,22 @@ int main(int argc, char** argv) {
   };
   std::printf("nanoseconds a job:\n\n");
   std::vector<bench::measurement> all;
-  bench::table table({"", "workers", "median", "job_queue to it"});
+  bench::table table({"", "workers", "median", "job_queue to it", "processor time"});
   double worst = 0;
   for (const long at_once : {1L, 1000L})
     for (const unsigned workers : options.workers) {
       const std::string what = at_once == 1 ? "latency" : "throughput";
       const long count = std::max(at_once, at_once == 1 ? options.count : options.count * 10);
       std::vector<bench::measured_case> cases;
+      std::vector<std::vector<double>> cpu(contenders.size());
       for (const auto& [name, run] : contenders)
-        cases.push_back({what + ", " + name + ", " + std::to_string(workers),
-                         [=, run = run] { return in_child(run, workers, count, at_once); }});
+        cases.push_back(
+            {what + ", " + name + ", " + std::to_string(workers),
+             [=, run = run, &mine = cpu[cases.size()]] { return in_child(run, workers, count, at_once, mine); }});
       const auto results = bench::interleaved(cases, options.rounds);
       for (std::size_t i = 0; i < results.size(); ++i) {
         table.row({what + ", " + contenders[i].first, std::to_string(workers), bench::number(results[i].middle(), 0),
-                   bench::times(results[0].ratio_to(results[i]))});
+                   bench::times(results[0].ratio_to(results[i])), bench::number(bench::median(cpu[i]), 0)});
         if (i > 0) worst = std::max(worst, results[0].ratio_to(results[i]));
       }
       all.insert(all.end(), results.begin(), results.end());

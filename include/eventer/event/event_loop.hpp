@@ -12,6 +12,7 @@
 #include <optional>
 #include <vector>
 
+#include "eventer/base/brief_wait.hpp"
 #include "eventer/base/process_mark.hpp"
 #include "eventer/coro/spawn.hpp"
 #include "eventer/coro/this_coroutine.hpp"
@@ -424,6 +425,7 @@ class EVENTER_API event_loop final : public scheduler {
     posts().run_all();
     if (EVENTER_UNLIKELY(events_.first_turn != nullptr)) detail::turn_event::call_all(events_);
     run_ready_for_a_while();
+    if (EVENTER_UNLIKELY(outside_waits() > 0)) go_on_with_what_comes_soon(may_block);
     refuse_forked();  // one of them may have forked: what the child took from the kernel its parent would miss
     const time_point until = next_wait(may_block());
     if (EVENTER_UNLIKELY(watched_)) progress_.asleep();
@@ -493,6 +495,19 @@ class EVENTER_API event_loop final : public scheduler {
     const time_point end = clock::now() + turn_time;
     do run_ready(resume_batch);
     while (ready_count() > 0 && clock::now() < end);
+  }
+
+  // Others do something for coroutines of this loop, jobs say: where that takes microseconds only, they go on without
+  // the kernel, but not for longer than a turn may take.
+  template <class Condition>
+  EVENTER_NOINLINE void go_on_with_what_comes_soon(const Condition& may_block) {
+    if (options_.seed != 0 || options_.clock != nullptr) return;
+    const time_point end = clock::now() + turn_time;
+    while (ready_count() == 0 && may_block() && brief_.until([this] { return !posts().empty(); })) {
+      posts().run_all();
+      run_ready_for_a_while();
+      if (clock::now() >= end) return;
+    }
   }
 
   // How long the reactor may wait: not at all where there is something to do already.
@@ -610,6 +625,7 @@ class EVENTER_API event_loop final : public scheduler {
   loop_options options_;
   const bool watched_ = options_.stall_threshold > duration::zero();
   loop_progress progress_;
+  brief_wait brief_;
   std::unique_ptr<reactor> reactor_;
   std::vector<slot> slots_;
   static constexpr std::uint32_t no_slot = ~std::uint32_t{0};

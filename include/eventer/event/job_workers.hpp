@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "eventer/base/brief_wait.hpp"
 #include "eventer/base/counted_ptr.hpp"
 #include "eventer/base/process_mark.hpp"
 #include "eventer/base/usable_cpus.hpp"
@@ -142,15 +143,6 @@ class job_backlog {
   job_list overflow_;
   std::atomic<std::size_t> queued_{0};  // written under the lock
 };
-
-// Tells the processor that the thread waits for another one.
-inline void relax() noexcept {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  asm volatile("isb" ::: "memory");  // yield does nothing on most cores
-#endif
-}
 
 // A mutex under which little is done: whoever finds it taken looks again for a moment before it sleeps.
 class brief_mutex {
@@ -336,7 +328,7 @@ class job_workers : public counted<std::atomic<std::uint32_t>> {
     ++called_;
     return which;
   }
-  worker* call_one() noexcept { return backlog_.queued() > called_ + spinning_ ? call_idle() : nullptr; }
+  worker* call_one() noexcept { return backlog_.queued() > called_ + looking_ ? call_idle() : nullptr; }
   void link_idle(worker& which) noexcept {
     which.previous = nullptr;
     which.next = idle_;
@@ -350,7 +342,7 @@ class job_workers : public counted<std::atomic<std::uint32_t>> {
     --idle_count_;
   }
   int start_thread_if_needed() {
-    if (backlog_.queued() <= idle_count_ + called_ + spinning_ || threads_ >= options_.max_concurrency) return 0;
+    if (backlog_.queued() <= idle_count_ + called_ + looking_ || threads_ >= options_.max_concurrency) return 0;
     if (free_ == nullptr && !add_place()) return ENOMEM;
     std::unique_ptr<beginning> begun(new (std::nothrow) beginning{counted_ptr(this), free_});
     if (begun == nullptr) return ENOMEM;
@@ -450,23 +442,21 @@ class job_workers : public counted<std::atomic<std::uint32_t>> {
     const counted_ptr<mailbox> home = std::move(which.home);
     if (!home || !home->deliver(which)) which.destroy(&which);
   }
-  // Looks for work for a moment before it sleeps, one thread of the queue at a time: whoever sends one job after the
-  // other needs no system call for it. True: there is some.
-  bool spin(std::unique_lock<brief_mutex>& lock) {
-    if (spinning_ != 0 || !may_spin_) return false;
-    spinning_ = 1;
+  // Looks for work for a moment, one thread of the queue at a time: whoever sends one job after the other needs no
+  // system call for it. True: there is some.
+  bool look_briefly(std::unique_lock<brief_mutex>& lock) {
+    if (looking_ != 0) return false;
+    looking_ = 1;
     lock.unlock();
-    const time_point end = clock::now() + spin_time;
-    while (backlog_.queued() == 0 && clock::now() < end)
-      for (int i = 0; i < 8; ++i) relax();
+    (void)brief_.until([this] { return backlog_.queued() > 0; });
     lock.lock();
-    spinning_ = 0;
-    return backlog_.queued() > 0;
+    looking_ = 0;
+    return backlog_.queued() > 0;  // also what has come since: its sender relies on this thread
   }
   // False: the thread is to end.
   bool wait_for_work(std::unique_lock<brief_mutex>& lock, worker& me) {
     if (me.called.exchange(0, std::memory_order_relaxed) != 0) --called_;  // it has just begun
-    if (backlog_.queued() > 0 || (!closed_ && spin(lock))) return true;
+    if (backlog_.queued() > 0 || (!closed_ && look_briefly(lock))) return true;
     if (closed_) return false;
     link_idle(me);
     const time_point end = deadline_after(clock::now(), options_.idle);
@@ -489,8 +479,6 @@ class job_workers : public counted<std::atomic<std::uint32_t>> {
 
   const std::string name_;
   job_options options_;
-  const bool may_spin_ = usable_cpus() > 1;
-  static constexpr duration spin_time = std::chrono::microseconds(10);
   const process_mark process_;
   const counted_ptr<job_workers> before_fork_;
 
@@ -501,7 +489,8 @@ class job_workers : public counted<std::atomic<std::uint32_t>> {
   worker* free_ = nullptr;      // without a thread
   std::size_t idle_count_ = 0;  // threads that wait to be called
   std::size_t called_ = 0;      // that were called, or begun, and have not looked yet
-  std::size_t spinning_ = 0;    // 0 or 1
+  std::size_t looking_ = 0;     // 0, or 1: a thread looks for work and need not be called
+  brief_wait brief_;            // of that thread
   std::size_t threads_ = 0, running_ = 0;
   std::size_t being_handed_back_ = 0;  // have run, and are on their way home, or being destroyed
   bool closed_ = false;
