@@ -34,9 +34,10 @@ namespace eventer::inline EVENTER_ABI::detail {
 inline constexpr std::size_t longest_config = 1 << 20;
 
 // Looks for what toml++ would follow with recursion (values in values, and tables made by dotted keys, which it does
-// not count), search linearly (dotted keys, each among all before), or take for granted: version 3.3 asserts that a
-// table's name begins as one, and where it looks for blanks it has no answer for most letters beyond ASCII. Without
-// assertions both are undefined. The guard has to see strings and comments as toml++ does, up to the first error.
+// not count), search linearly (dotted keys, each among all before), or take for granted. Version 3.3 asserts that a
+// table's name begins as one and that what looks like a time is one, and where it looks for blanks it has no answer for
+// most letters beyond ASCII; without assertions all that is undefined. The guard has to see strings and comments as
+// toml++ does, up to the first error.
 class toml_guard {
  public:
   explicit toml_guard(std::string_view text) noexcept : text_(text) {}
@@ -47,7 +48,7 @@ class toml_guard {
     for (; at_ < text_.size(); ++at_) {
       const char each = text_[at_];
       if (const char* const refused = refusal_of(each)) return refused;
-      if (each != ' ' && each != '\t') previous_ = each;
+      if (!is_blank(each)) previous_ = each;
     }
     return nullptr;
   }
@@ -63,8 +64,7 @@ class toml_guard {
         break;
       case '"':
       case '\'':
-        if (std::string_view("\n=,[{.").find(previous_) == std::string_view::npos)
-          return "expected nothing directly before the quote";
+        if (!may_begin()) return "expected nothing directly before the quote";
         if (!skip_string()) return "expected an escape behind the backslash, or a line that goes on with ASCII";
         break;
       case '[':
@@ -90,11 +90,16 @@ class toml_guard {
         dots_ = 0;
         break;
       default:
+        if (at_ > 0 && is_blank(text_[at_ - 1]) && !is_blank(each) && each != '\r' && !may_begin())
+          return "expected one value, or one name, without blanks in it";
         if (!is_ascii(each)) return "expected ASCII outside of strings and comments: put it in quotes";
         break;
     }
     return nullptr;
   }
+  // Whether a name or a value may begin behind what was before.
+  bool may_begin() const noexcept { return std::string_view("\n=,[{.").find(previous_) != std::string_view::npos; }
+  static bool is_blank(char each) noexcept { return each == ' ' || each == '\t'; }
   static bool is_ascii(char each) noexcept { return static_cast<unsigned char>(each) < 0x80; }
   // What has no name at all toml++ sees itself.
   bool is_table_header() const noexcept {
@@ -106,7 +111,7 @@ class toml_guard {
            first == '-' || first == '_' || first == '"' || first == '\'' || first == ']';
   }
   std::size_t after_blanks(std::size_t at) const noexcept {
-    while (at < text_.size() && (text_[at] == ' ' || text_[at] == '\t')) ++at;
+    while (at < text_.size() && is_blank(text_[at])) ++at;
     return at;
   }
   // Stops on the last character that belongs to it.
