@@ -736,6 +736,7 @@ inline int descriptor::release() noexcept { return open_ ? let_go(true) : -1; }
 inline std::error_code descriptor::detach() noexcept {
   if (reader_ != nullptr || writer_ != nullptr) return make_error_code(errc::busy);
   unregister(true);
+  lose_followers();  // they are on the old loop's thread
   loop_ = nullptr;
   drained_ = special_ = orphaned_ = false;
   return {};
