@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 
+#include <atomic>
 #include <string_view>
 
 #include "eventer/net/connect.hpp"
@@ -25,21 +26,25 @@ class listening {
   listening() noexcept { open_reserve(); }
 
   // Connections that were closed unserved for want of descriptors.
-  std::uint64_t shed() const noexcept { return shed_; }
+  // Any thread.
+  std::uint64_t shed() const noexcept { return shed_.load(std::memory_order_relaxed); }
   time_point resume_at() const noexcept { return resume_; }
 
-  // One try; the value is the connection's descriptor. Connections that ended while they waited, and a lack of
-  // descriptors or memory, are dealt with here.
-  attempt try_accept(descriptor& socket) {
+  // One try; the value is the connection's descriptor, and `peer`, where it is wanted, its other side's address.
+  // Connections that ended while they waited, and a lack of descriptors or memory, are dealt with here.
+  attempt try_accept(descriptor& socket, endpoint* peer = nullptr) {
     for (unsigned lost = 1;; ++lost) {
-      const int fd = system::accept4(socket.fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+      socklen_t size = endpoint::capacity();
+      const int fd = system::accept4(socket.fd(), peer != nullptr ? peer->data() : nullptr,
+                                     peer != nullptr ? &size : nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
       if (EVENTER_LIKELY(fd >= 0)) {
+        if (peer != nullptr) peer->resize(size);
         if (EVENTER_UNLIKELY(pause_ != duration::zero())) recovered(socket);
         return attempt::done(static_cast<std::size_t>(fd));
       }
       switch (errno) {
         case EAGAIN:
-          return attempt::wait_readable();
+          return wait_or_end(socket);
         case EMFILE:
         case ENFILE:
         case ENOBUFS:
@@ -77,7 +82,7 @@ class listening {
     const time_point now = here != nullptr ? here->now() : clock::now();
     if (now >= next_report_) {
       log(log_level::error, "accept on %s: %s; pausing (%llu connections were closed unserved so far)",
-          name_of(socket).c_str(), error.message().c_str(), static_cast<unsigned long long>(shed_));
+          name_of(socket).c_str(), error.message().c_str(), static_cast<unsigned long long>(shed()));
       next_report_ = now + quiet_time;
     }
     pause_ = pause_ == duration::zero() ? first_pause : pause_ * 2 < longest_pause ? pause_ * 2 : longest_pause;
@@ -100,20 +105,20 @@ class listening {
       reserve_.reset();
       const unique_fd refused(system::accept4(socket.fd(), nullptr, nullptr, SOCK_CLOEXEC));
       if (!refused) break;
-      ++shed_;
+      shed_.fetch_add(1, std::memory_order_relaxed);
     }
     open_reserve();
   }
   void recovered(const descriptor& socket) {
     log(log_level::info, "accept on %s: goes on; %llu connections were closed unserved so far", name_of(socket).c_str(),
-        static_cast<unsigned long long>(shed_));
+        static_cast<unsigned long long>(shed()));
     pause_ = duration::zero();
   }
 
   unique_fd reserve_;
   duration pause_ = duration::zero();
   time_point resume_ = time_point::min(), next_report_ = time_point::min();
-  std::uint64_t shed_ = 0;
+  std::atomic<std::uint64_t> shed_{0};
 };
 
 template <class Stream>
