@@ -31,7 +31,7 @@ install_optional() { install_packages "$@" || say "going on without: $*"; }
 build_packages=(g++ meson ninja-build pkg-config ccache libcli11-dev)
 test_packages=(catch2 netcat-openbsd)
 optional_packages=(clang libclang-rt-14-dev cmake libboost-context-dev gnuplot-nox libpq-dev libhiredis-dev redis-server postgresql libglib2.0-dev
-                   libuv1-dev libboost-dev valgrind)
+                   libuv1-dev libboost-dev libtomlplusplus-dev valgrind)
 
 # configure FOLDER [meson options]: makes or keeps a build folder. ccache is used by Meson where it is installed.
 configure() {
@@ -107,6 +107,16 @@ PY
     say "ok   $name: $one_passed passed, $one_skipped skipped"
   fi
   rm -f "$report" "$report.out"
+}
+
+# layer_suite LAYER FOLDER [HOW]: the suite of a layer; the one that needs a package which is not there is skipped.
+layer_suite() {
+  local name=$1${3:+, $3}
+  if [ "$1" = config ] && [ ! -x "$2/tests/test_config" ]; then
+    skip "$name" "toml++ is not installed (libtomlplusplus-dev)"
+  else
+    suite "$name" "$2/tests/test_$1"
+  fi
 }
 
 # check NAME COMMAND...: one case that is a command's exit status; its output is shown where it fails.

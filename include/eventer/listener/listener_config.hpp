@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "eventer/base/clock.hpp"
@@ -42,12 +44,22 @@ struct listener_config {
   proxy_protocol proxy = proxy_protocol::off;
   access_list trusted_proxies;  // whose PROXY header is believed; others are closed. Empty: everybody's
   std::string source;           // where it was written, "service.toml:12", for messages
+  std::vector<std::pair<std::string, std::string>>
+      settings;  // the function's own, by name; what they mean is its matter
+
+  // The text of a setting, valid as long as the settings are; nullptr where there is none of this name.
+  const std::string* find_setting(std::string_view name) const noexcept {
+    for (const auto& [key, value] : settings)
+      if (key == name) return &value;
+    return nullptr;
+  }
 };
 
 struct service_config {
   std::vector<listener_config> listeners;
   unsigned loops = 0;                               // of the pool; 0: one for each usable CPU
   duration drain_limit = std::chrono::seconds(10);  // after it what is still connected is cancelled
+  duration drain_idle = std::chrono::seconds(1);    // after it those connections are closed that have nothing begun
 };
 
 }  // namespace eventer::inline EVENTER_ABI
