@@ -118,6 +118,11 @@ class listener_set : public std::enable_shared_from_this<listener_set> {
     if (drained_)
       throw std::system_error(make_error_code(errc::closed), "listeners that were drained can't be changed any more");
   }
+  template <class F>
+  void with_lock(const F& what) const {
+    const std::lock_guard lock(mutex_);
+    what();
+  }
   static time_point now_here() noexcept {
     const scheduler* const here = scheduler::current();
     return here != nullptr ? here->now() : clock::now();
@@ -256,12 +261,6 @@ class listener_set : public std::enable_shared_from_this<listener_set> {
         });
   }
 
-  template <class F>
-  auto with_lock(const F& what) const {
-    const std::lock_guard lock(mutex_);
-    return what();
-  }
-
   const std::vector<event_loop*> loops_;
   const listener_registry functions_;
   std::shared_ptr<const config_source> source_;
@@ -347,7 +346,7 @@ listeners start_on(std::vector<event_loop*> loops, F&& read, const listener_regi
 }
 inline std::vector<event_loop*> loops_of(loop_pool& pool) {
   std::vector<event_loop*> all;
-  for (std::size_t i = 0; i < pool.size(); ++i) all.push_back(&pool[i]);
+  for (unsigned i = 0; i < pool.size(); ++i) all.push_back(&pool[i]);
   return all;
 }
 

@@ -22,8 +22,10 @@ class service_notice {
     const char* const where = std::getenv("NOTIFY_SOCKET");
     if (where == nullptr) return;
     const auto address = endpoint::parse(std::string("unix:").append(where));
-    if (!address || (where[0] != '/' && where[0] != '@'))
-      return log(log_level::error, "NOTIFY_SOCKET=%s is neither a path nor @name: no notices are sent", where);
+    if (!address || (where[0] != '/' && where[0] != '@')) {
+      log(log_level::error, "NOTIFY_SOCKET=%s is neither a path nor @name: no notices are sent", where);
+      return;
+    }
     to_ = *address;
     const char* const pid = std::getenv("WATCHDOG_PID");
     const char* const period = std::getenv("WATCHDOG_USEC");
