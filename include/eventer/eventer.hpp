@@ -3,6 +3,7 @@
 #pragma once
 
 #include "eventer/base/config.hpp"
+#include "eventer/base/usable_cpus.hpp"
 #include "eventer/coro/await.hpp"
 #include "eventer/coro/capture_check.hpp"
 #include "eventer/coro/coroutine.hpp"
@@ -22,6 +23,7 @@
 #include "eventer/coro/task.hpp"
 #include "eventer/coro/task_group.hpp"
 #include "eventer/coro/when.hpp"
+#include "eventer/event/loop_pool.hpp"
 #include "eventer/event/readiness.hpp"
 #include "eventer/event/run.hpp"
 #include "eventer/event/signal_set.hpp"

@@ -9,6 +9,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -25,6 +26,7 @@
 #include <atomic>
 #include <cerrno>
 #include <cstddef>
+#include <new>
 
 // Elsewhere the other calls here would have to be ported first (config.hpp says so). Tests bring an imitation of
 // kqueue, see tests/fake_kqueue/sys/event.h.
@@ -44,8 +46,8 @@ namespace eventer::inline EVENTER_ABI::system {
 enum class call {
   accept4, bind, chmod, close, connect, epoll_create1, epoll_ctl, epoll_wait, eventfd, fcntl, fstat, getpeername,
   getsockname, getsockopt, kevent, kqueue, listen, lstat, madvise, mmap, mprotect, munmap, open, pipe2, poll,
-  pthread_create, read, readv, recv, recvmmsg, recvmsg, send, sendmmsg, sendmsg, setsockopt, shutdown, signalfd, socket,
-  socketpair, timerfd_create, timerfd_settime, unlink, write, writev,
+  pthread_create, read, readv, recv, recvmmsg, recvmsg, sched_getaffinity, send, sendmmsg, sendmsg, setsockopt,
+  shutdown, signalfd, socket, socketpair, timerfd_create, timerfd_settime, unlink, write, writev,
 };
 // clang-format on
 
@@ -249,21 +251,76 @@ inline int advise(void* memory, std::size_t bytes, int advice) noexcept {
   return detail::injected(call::madvise) ? -1 : ::madvise(memory, bytes, advice);
 }
 
-// A thread that nobody joins, with every signal blocked: handlers run on the program's own threads. Answers 0, or the
+namespace detail {
+
+// What a thread of the library begins with.
+struct thread_start {
+  void* (*run)(void*);
+  void* argument;
+  sigset_t signals;  // blocked in the program's own thread that it goes back to
+};
+// Of this thread, if it is one of those.
+inline constinit thread_local const thread_start* started_as = nullptr;
+
+// In a child that such a thread has forked, and which would go on with every signal blocked.
+inline void give_back_signals() noexcept {
+  if (started_as != nullptr) ::pthread_sigmask(SIG_SETMASK, &started_as->signals, nullptr);
+  started_as = nullptr;
+}
+inline void* run_thread(void* start) noexcept {
+  auto* const given = static_cast<thread_start*>(start);
+  const thread_start mine = *given;
+  delete given;
+  started_as = &mine;
+  void* const result = mine.run(mine.argument);
+  started_as = nullptr;
+  return result;
+}
+inline int create_thread(pthread_t& thread, int detach_state, void* (*run)(void*), void* argument) noexcept {
+  if (injected(call::pthread_create)) return errno;
+  static const int once = ::pthread_atfork(nullptr, nullptr, &give_back_signals);
+  (void)once;
+  auto* const start = new (std::nothrow) thread_start{run, argument, {}};
+  if (start == nullptr) return ENOMEM;
+  // But what a thread does to itself, which would end the program without its handler, and a profiler's clock.
+  sigset_t blocked, before;
+  ::sigfillset(&blocked);
+  for (const int each : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGPROF}) ::sigdelset(&blocked, each);
+  ::pthread_sigmask(SIG_SETMASK, &blocked, &before);
+  start->signals = started_as != nullptr ? started_as->signals : before;
+  pthread_attr_t attributes;
+  ::pthread_attr_init(&attributes);
+  ::pthread_attr_setdetachstate(&attributes, detach_state);
+  const int error = ::pthread_create(&thread, &attributes, &run_thread, start);
+  ::pthread_attr_destroy(&attributes);
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  if (error != 0) delete start;
+  return error;
+}
+
+}  // namespace detail
+
+// A thread that nobody joins, with the signals blocked that are sent to the process: handlers run on the program's own
+// threads. A child that it forks gets back what the program's thread had blocked that started it. Answers 0, or the
 // error.
 inline int start_thread(void* (*run)(void*), void* argument) noexcept {
-  if (detail::injected(call::pthread_create)) return errno;
-  sigset_t all, before;
-  ::sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  pthread_attr_t detached;
-  ::pthread_attr_init(&detached);
-  ::pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
   pthread_t thread;
-  const int error = ::pthread_create(&thread, &detached, run, argument);
-  ::pthread_attr_destroy(&detached);
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  return error;
+  return detail::create_thread(thread, PTHREAD_CREATE_DETACHED, run, argument);
+}
+// The same, to be joined.
+inline int start_thread(pthread_t& thread, void* (*run)(void*), void* argument) noexcept {
+  return detail::create_thread(thread, PTHREAD_CREATE_JOINABLE, run, argument);
+}
+inline void join_thread(pthread_t thread) noexcept { ::pthread_join(thread, nullptr); }
+// Of the calling thread, for top and debuggers: 15 characters at most.
+inline void name_thread(const char* name) noexcept { ::pthread_setname_np(::pthread_self(), name); }
+
+inline int sched_getaffinity(std::size_t bytes, cpu_set_t* cpus) noexcept {
+  return detail::injected(call::sched_getaffinity) ? -1 : ::sched_getaffinity(0, bytes, cpus);
+}
+inline unsigned online_cpus() noexcept {
+  const long count = ::sysconf(_SC_NPROCESSORS_ONLN);
+  return count > 0 ? static_cast<unsigned>(count) : 1;
 }
 
 // Cannot fail; tells a forked child from its parent.

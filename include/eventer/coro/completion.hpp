@@ -8,6 +8,7 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <new>
 
 #include "eventer/base/process_mark.hpp"
 #include "eventer/coro/cancelled.hpp"
@@ -36,6 +37,12 @@ class completion : public std::enable_shared_from_this<completion> {
     if (here->cancellation_due()) return wake_reason::canceled;
     wait_node& me = *here->running();
     return add_waiter(*here, me, here->within_scope(here->resolve(limit))) ? here->park() : wake_reason::ready;
+  }
+  // Waits until it has happened, whatever happens meanwhile: shielded, and beyond a deadline_scope. Where no coroutine
+  // can park, and in one whose loop waits no longer, the thread blocks.
+  void wait_shielded() noexcept {
+    const cancel_shield shield;
+    if (!parked_to_the_end()) (void)wait_on_thread(no_deadline);
   }
   // True: it has happened. False: `who` is called when it does, or at the limit.
   bool start_wait(continuation& who, time_limit& limit) {
@@ -140,6 +147,20 @@ class completion : public std::enable_shared_from_this<completion> {
     }
     lock = std::unique_lock(mutex_);
     return true;
+  }
+  bool parked_to_the_end() noexcept {
+    scheduler* const here = scheduler::current();
+    if (here == nullptr || here->running() == nullptr) return false;
+#if EVENTER_EXCEPTIONS
+    try {
+      if (!add_waiter(*here, *here->running(), no_deadline)) return true;
+    } catch (const std::bad_alloc&) {
+      return false;
+    }
+#else
+    if (!add_waiter(*here, *here->running(), no_deadline)) return true;
+#endif
+    return here->park() == wake_reason::ready;
   }
   wake_reason wait_on_thread(time_point deadline) {
     std::unique_lock lock(mutex_);

@@ -62,7 +62,6 @@ class EVENTER_API event_loop final : public scheduler {
     if (options_.clock != nullptr) options_.clock->detach(this);
     unwind_all();
     const entered here(*this);
-    while (events_.first != nullptr) events_.first->stop();
     for (slot& each : slots_)
       if (each.owner != nullptr) each.owner->forget_loop();
   }
@@ -78,7 +77,7 @@ class EVENTER_API event_loop final : public scheduler {
   }
   // Any thread. Ends run() after the present turn; the loop can be run again.
   void stop() noexcept {
-    stop_.store(true, std::memory_order_relaxed);
+    stop_.store(true, std::memory_order_release);  // what the caller has written before is seen behind run()
     reactor_->wake();
   }
   // Runs until no coroutine lives any more and nothing is posted (what posts itself again and again keeps it going),
@@ -233,10 +232,13 @@ class EVENTER_API event_loop final : public scheduler {
     return handle;
   }
   // Cancels what still runs and runs it to its end, as the destructor does: what is in a cancel_shield may go on for
-  // loop_options::shutdown_grace, with the loop's events and timers, before it is cancelled too.
+  // loop_options::shutdown_grace, with the loop's events and timers, before it is cancelled too. The events end with
+  // it.
   void unwind_all() {
     wind_down();
     scheduler::unwind_all();
+    const entered here(*this);
+    while (events_.first != nullptr) events_.first->stop();
   }
 
   std::error_code add(descriptor& owner) {
@@ -400,7 +402,7 @@ class EVENTER_API event_loop final : public scheduler {
     const fault_reports::on_this_thread watch(faults_ ? &*faults_ : nullptr);
     std::optional<stall_detector::watch> stalls;
     if (EVENTER_UNLIKELY(watched_)) stalls.emplace(progress_, options_.stall_threshold);
-    while (!stop_.load(std::memory_order_relaxed) && wanted()) turn(wanted);
+    while (!stop_.load(std::memory_order_acquire) && wanted()) turn(wanted);
     stop_.store(false, std::memory_order_relaxed);
   }
 

@@ -84,18 +84,30 @@ class stall_detector {
       loop.threshold_ = threshold;
       loop.seen_ = 0;
       loop.reported_ = false;
-      detector_.add(loop);
+      // Threads of the library have it blocked.
+      if (detector_.add(loop)) blocked_again_ = mask(SIG_UNBLOCK);
     }
     watch(const watch&) = delete;
     watch& operator=(const watch&) = delete;
     ~watch() {
       loop_.asleep();
       detector_.remove(loop_);
+      if (blocked_again_) (void)mask(SIG_BLOCK);
     }
 
    private:
+    // Answers whether it was blocked before.
+    static bool mask(int how) noexcept {
+      sigset_t signal, before;
+      ::sigemptyset(&signal);
+      ::sigaddset(&signal, SIGURG);
+      ::pthread_sigmask(how, &signal, &before);
+      return ::sigismember(&before, SIGURG) == 1;
+    }
+
     loop_progress& loop_;
     stall_detector& detector_ = instance();
+    bool blocked_again_ = false;
   };
 
  private:
@@ -112,12 +124,14 @@ class stall_detector {
     return *here;
   }
 
-  void add(loop_progress& loop) {
+  // Answers whether the detector's signal is its own.
+  bool add(loop_progress& loop) {
     const std::lock_guard lock(mutex_);
     install_handler();
     if (!running_) start_thread();
     loops_.push_back(&loop);
     changed_.notify_all();
+    return has_handler_;
   }
   void remove(loop_progress& loop) {
     if (process_.forked()) return;  // the thread is the parent's, and may have held the lock

@@ -308,8 +308,9 @@ class active_listener : public std::enable_shared_from_this<active_listener> {
     }
     EVENTER_NOINLINE bool read_announcement() {
       const auto said = read_proxy_header(stream, proxy_header_time);
+      if (said && said->names_addresses()) stream.announce_peer(said->source);
       const bool allowed = said.has_value() && rules->config.access.allows(stream.peer());
-      stream.end_request();  // the header was none
+      stream.end_request();  // which the header was not
       if (!allowed)
         in.listener().deny(in.here(), said ? "access is denied" : said.error().message().c_str(), stream.peer());
       return allowed;
