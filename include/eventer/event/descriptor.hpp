@@ -111,7 +111,7 @@ class descriptor : wait_source {
     }
     // Only to find it, while its loop is this one.
     void follow(descriptor& which) noexcept {
-      weak_ = true;
+      weak_ = 1;
       hold(which);
     }
     // nullptr if it has gone.
@@ -132,7 +132,7 @@ class descriptor : wait_source {
     descriptor* on_ = nullptr;
     idle_hold* next_ = nullptr;
     idle_hold** link_ = nullptr;
-    bool weak_ = false;
+    std::uintptr_t weak_ = 0;  // a whole word: in padding the capture check would see what lay there before
   };
 
   enum class direction : bool { read, write };
@@ -214,7 +214,7 @@ class descriptor : wait_source {
   void lose_followers() noexcept {
     for (idle_hold* each = idle_; each != nullptr;) {
       idle_hold* const next = each->next_;
-      if (each->weak_) {
+      if (each->weak_ != 0) {
         each->unlink();
         each->on_ = nullptr;
       }

@@ -80,8 +80,7 @@ class active_listener : public std::enable_shared_from_this<active_listener> {
     for (auto& each : add) {
       const std::size_t on = (first_ + places_.size()) % shares_.size();
       places_.push_back(std::make_shared<place>(std::move(each), on));
-      (void)shares_[on]->loop.spawn(spawn_options{.name = "acceptor"},
-                                    accept_body{shared_from_this(), places_.back()});
+      (void)shares_[on]->loop.spawn(spawn_options{.name = "acceptor"}, accept_body{shared_from_this(), places_.back()});
     }
   }
   // Gives up its last sockets, so that `left` stay. Returns: a handle for each, to be joined.
@@ -356,7 +355,8 @@ class active_listener : public std::enable_shared_from_this<active_listener> {
     // Behind a proxy the list is for who was announced.
     const access_list& who = config.proxy == proxy_protocol::off ? config.access : config.trusted_proxies;
     if (!who.allows(peer)) return deny(here, "access is denied", peer);
-    if (const std::size_t before = open_.fetch_add(1); config.max_connections != 0 && before >= config.max_connections) {
+    if (const std::size_t before = open_.fetch_add(1);
+        config.max_connections != 0 && before >= config.max_connections) {
       open_.fetch_sub(1);
       return refuse(here, rules, std::move(stream));
     }

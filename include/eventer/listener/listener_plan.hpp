@@ -72,7 +72,8 @@ class listener_planner {
     plan.key = config.address;
     plan.inherited = there.named(name);
     if (plan.inherited.empty())
-      report(config, "address: no socket named " + quoted(name) + " was inherited (LISTEN_FDS); there is: " + there.names());
+      report(config,
+             "address: no socket named " + quoted(name) + " was inherited (LISTEN_FDS); there is: " + there.names());
     for (const int fd : plan.inherited)
       if (const char* const why = inherited_sockets::why_not_listening(fd); why != nullptr)
         report(config, "address: the inherited socket " + quoted(name) + " can't be used: " + why);
@@ -86,8 +87,9 @@ class listener_planner {
     const listener_config& config = *plan.config;
     const auto where = endpoint::parse(config.address);
     if (!where)
-      return report(config, "address: " + quoted(config.address) + " is none to listen on: expected \"127.0.0.1:80\", "
-                            "\"[::1]:80\", \"unix:/run/app.sock\", \"unix:@name\" or \"fd:name\"");
+      return report(config, "address: " + quoted(config.address) +
+                                " is none to listen on: expected \"127.0.0.1:80\", "
+                                "\"[::1]:80\", \"unix:/run/app.sock\", \"unix:@name\" or \"fd:name\"");
     plan.where = *where;
     plan.key = where->to_string();
     const bool is_unix = where->family() == AF_UNIX;
@@ -102,7 +104,9 @@ class listener_planner {
   void refuse_rules_on_unix(const listener_plan& plan) {
     const listener_config& config = *plan.config;
     if (!config.access.empty() && config.proxy == proxy_protocol::off)
-      report(config, "access: who connects to a unix socket has no address that a rule could match: use the permissions of its file");
+      report(
+          config,
+          "access: who connects to a unix socket has no address that a rule could match: use the permissions of its file");
     if (!config.trusted_proxies.empty())
       report(config, "trusted_proxies: who connects to a unix socket has no address that a rule could match");
   }
@@ -117,9 +121,7 @@ class listener_planner {
     for (const listener_plan& each : plans_) before += each.where == plan.where;
     if (before > 0) plan.key.append("#").append(std::to_string(before));
   }
-  void report(const listener_config& at, std::string message) {
-    problems_.push_back(problem(at, std::move(message)));
-  }
+  void report(const listener_config& at, std::string message) { problems_.push_back(problem(at, std::move(message))); }
 
   const listener_registry& registry_;
   std::vector<listener_plan> plans_;

@@ -50,8 +50,8 @@ class typed_connection_function final : public connection_function {
 
 // What may serve connections: callable as const, because all loops share the one copy.
 template <class F>
-concept serves_connections = std::is_invocable_v<const std::decay_t<F>&, any_stream, const listener_config&> ||
-    std::is_invocable_v<const std::decay_t<F>&, any_stream>;
+concept serves_connections = std::is_invocable_v < const std::decay_t<F>
+&, any_stream, const listener_config& > || std::is_invocable_v<const std::decay_t<F>&, any_stream>;
 
 // Filled before listeners are started, which take a copy; copies share the functions.
 class listener_registry {

@@ -24,6 +24,12 @@ namespace eventer::inline EVENTER_ABI {
 
 namespace detail {
 
+// What gives a configuration whenever it is called.
+template <class F>
+concept reads_config = std::is_invocable_r_v < service_config,
+        const std::decay_t<F>
+& > ;
+
 // Where a configuration comes from when it is read again.
 class config_source {
  public:
@@ -189,11 +195,13 @@ class listener_set : public std::enable_shared_from_this<listener_set> {
       }
     const std::size_t before = which.kept != nullptr ? which.kept->socket_count() : 0;
     while (before + which.add.size() < which.wanted) {
-      listening_socket* const first =
-          before > 0 ? &which.kept->socket(0) : which.add.empty() ? nullptr : which.add.front().get();
+      listening_socket* const first = before > 0          ? &which.kept->socket(0)
+                                      : which.add.empty() ? nullptr
+                                                          : which.add.front().get();
       if (first != nullptr)
         if (const std::error_code error = first->admit_others()) return error;
-      auto socket = listening_socket::open(first != nullptr ? first->local() : which.plan->where, config, first != nullptr);
+      auto socket =
+          listening_socket::open(first != nullptr ? first->local() : which.plan->where, config, first != nullptr);
       if (!socket) return socket.error();
       which.add.push_back(std::move(*socket));
     }
@@ -206,8 +214,7 @@ class listener_set : public std::enable_shared_from_this<listener_set> {
     std::vector<std::string> keys;
     std::vector<join_handle<void>> changes;
     for (step& each : steps) {
-      auto rules =
-          std::make_shared<const listener_rules>(*each.plan->config, *each.plan->entry, each.plan->hands_over);
+      auto rules = std::make_shared<const listener_rules>(*each.plan->config, *each.plan->entry, each.plan->hands_over);
       std::shared_ptr<active_listener> listener = each.kept;
       if (listener == nullptr)
         listener = std::make_shared<active_listener>(loops_, std::move(rules), next_loop_++ % loops_.size());
@@ -246,19 +253,19 @@ class listener_set : public std::enable_shared_from_this<listener_set> {
     leaving->listener = which;
     leaving->key = key;
     with_lock([&] { retiring_.push_back(leaving); });
-    (void)loops_.front()->spawn(
-        spawn_options{.name = "listener retires"},
-        [self = shared_from_this(), leaving, limit = config.drain_limit, idle = config.drain_idle] {
-          const time_point now = now_here();
-          active_listener& listener = *leaving->listener;
-          std::vector<join_handle<void>> handles = listener.begin_draining();
-          take_handles(handles, listener.leave(0));
-          for (auto& each : handles) each.join();
-          leaving->sockets_gone.set();
-          auto ends = listener.finish(deadline_after(now, idle < limit / 2 ? idle : limit / 2), deadline_after(now, limit));
-          for (auto& each : ends) (void)each.join();
-          self->with_lock([&] { std::erase(self->retiring_, leaving); });
-        });
+    (void)loops_.front()->spawn(spawn_options{.name = "listener retires"}, [self = shared_from_this(), leaving,
+                                                                            limit = config.drain_limit,
+                                                                            idle = config.drain_idle] {
+      const time_point now = now_here();
+      active_listener& listener = *leaving->listener;
+      std::vector<join_handle<void>> handles = listener.begin_draining();
+      take_handles(handles, listener.leave(0));
+      for (auto& each : handles) each.join();
+      leaving->sockets_gone.set();
+      auto ends = listener.finish(deadline_after(now, idle < limit / 2 ? idle : limit / 2), deadline_after(now, limit));
+      for (auto& each : ends) (void)each.join();
+      self->with_lock([&] { std::erase(self->retiring_, leaving); });
+    });
   }
 
   const std::vector<event_loop*> loops_;
@@ -302,8 +309,8 @@ class listeners {
   void reload(const service_config& config) { set().apply(config); }
 
   // Ends in peace: ready() turns false; what has come is accepted, and nothing listens any more; connections that are
-  // idle (see any_stream) end after `idle`, each of the others as soon as it has answered what it has read; what is left
-  // at `limit` is cancelled.
+  // idle (see any_stream) end after `idle`, each of the others as soon as it has answered what it has read; what is
+  // left at `limit` is cancelled.
   //
   // Completes: when no connection is left. Returns: how many were cancelled. Requires: as reload().
   std::size_t drain(duration limit, duration idle = std::chrono::seconds(1)) { return set().drain(limit, idle); }
@@ -338,7 +345,7 @@ inline listeners start_on(std::vector<event_loop*> loops, const service_config& 
   set->apply(config);
   return listeners(std::move(set));
 }
-template <class F>
+template <reads_config F>
 listeners start_on(std::vector<event_loop*> loops, F&& read, const listener_registry& functions) {
   auto from = std::make_shared<typed_config_source<std::decay_t<F>>>(std::forward<F>(read));
   const service_config config = from->read();
@@ -349,10 +356,6 @@ inline std::vector<event_loop*> loops_of(loop_pool& pool) {
   for (unsigned i = 0; i < pool.size(); ++i) all.push_back(&pool[i]);
   return all;
 }
-
-// What gives a configuration whenever it is called.
-template <class F>
-concept reads_config = std::is_invocable_r_v<service_config, const std::decay_t<F>&>;
 
 }  // namespace detail
 

@@ -178,7 +178,8 @@ class listening_socket {
   // Whether the file was a socket on which nobody listens any more, left by a process that has died. It is gone then.
   static bool remove_stale(const endpoint& where) {
     const std::string path = where.path();
-    struct stat before {}, after {};
+    struct stat before {
+    }, after{};
     if (system::lstat(path.c_str(), &before) != 0 || !S_ISSOCK(before.st_mode)) return false;
     const unique_fd probe(system::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (!probe || system::connect(probe.get(), where.data(), where.size()) == 0 || errno != ECONNREFUSED) return false;

@@ -74,7 +74,8 @@ class service : public std::enable_shared_from_this<service> {
     pool_->start();
     say_what_listens("listens");
     if (options_.started != nullptr) options_.started(listeners_);
-    notice_.ready(std::to_string(config_.listeners.size()) + " listeners on " + std::to_string(pool_->size()) + " loops");
+    notice_.ready(std::to_string(config_.listeners.size()) + " listeners on " + std::to_string(pool_->size()) +
+                  " loops");
     if (notice_.watchdog_limit() > duration::zero())
       watchdog_ = spawn(spawn_options{.name = "watchdog"}, [self = shared_from_this()] { self->watch(); });
   }
@@ -101,7 +102,8 @@ class service : public std::enable_shared_from_this<service> {
     notice_.stopping("draining");
     log(log_level::info, "service: signal %d: drains, for at most %lld ms", which,
         static_cast<long long>(std::chrono::duration_cast<std::chrono::milliseconds>(config_.drain_limit).count()));
-    auto second = spawn(spawn_options{.name = "second signal"}, [self = shared_from_this()] { self->exit_at_second(); });
+    auto second =
+        spawn(spawn_options{.name = "second signal"}, [self = shared_from_this()] { self->exit_at_second(); });
     const std::size_t cut = listeners_.drain(config_.drain_limit, config_.drain_idle);
     second.cancel();
     (void)second.try_join();
