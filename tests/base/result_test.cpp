@@ -44,6 +44,7 @@ TEST_CASE("timeouts and cancellation equal the standard conditions") {
   CHECK(make_error_code(errc::timed_out) == std::errc::timed_out);
   CHECK(make_error_code(errc::canceled) == std::errc::operation_canceled);
   CHECK(make_error_code(errc::bad_address) == std::errc::invalid_argument);
+  CHECK(make_error_code(errc::bad_proxy_header) == std::errc::protocol_error);
   CHECK(make_error_code(errc::closed) != std::errc::timed_out);
 }
 

@@ -27,11 +27,12 @@ enum class errc {
                       // read_some(...))` ends
   busy,    // someone else already waits here: a second reader, a second writer, a stream that belongs to another loop
   closed,  // the object was closed here, perhaps while we waited
-  would_not_fit,  // the limit or the buffer that was given is too small
-  timed_out,      // equals std::errc::timed_out
-  canceled,       // equals std::errc::operation_canceled
-  bad_address,    // text that is no endpoint
-  exception,      // a coroutine ended with an exception that carries no error code; join() rethrows it
+  would_not_fit,     // the limit or the buffer that was given is too small
+  timed_out,         // equals std::errc::timed_out
+  canceled,          // equals std::errc::operation_canceled
+  bad_address,       // text that is no endpoint
+  exception,         // a coroutine ended with an exception that carries no error code; join() rethrows it
+  bad_proxy_header,  // what came first is no PROXY protocol header; equals std::errc::protocol_error
 };
 
 class EVENTER_API error_category final : public std::error_category {
@@ -54,6 +55,8 @@ class EVENTER_API error_category final : public std::error_category {
         return "operation canceled";
       case errc::exception:
         return "the coroutine ended with an exception; join() rethrows it";
+      case errc::bad_proxy_header:
+        return "what came first is no PROXY protocol header, version 1 or 2: is it switched on in the proxy?";
       case errc::bad_address:
         return "not an address for this: write 127.0.0.1:80, [::1]:80 or unix:/path (port 0 lets the kernel choose), and where names are looked up name:80";
     }
@@ -68,6 +71,8 @@ class EVENTER_API error_category final : public std::error_category {
         return std::errc::operation_canceled;
       case errc::bad_address:
         return std::errc::invalid_argument;
+      case errc::bad_proxy_header:
+        return std::errc::protocol_error;
       default:
         return {code, *this};
     }

@@ -31,7 +31,8 @@ inline service_config read_service_file(const std::string& path) {
     detail::refuse_config(path, 0, 0, std::string("can't be read: ").append(why));
   };
   const auto refuse_by_kernel = [&] { refuse(error_from_errno(errno).message()); };
-  if (path.find('\0') != std::string::npos) refuse("its name has a NUL in it");
+  if (path.find('\0') != std::string::npos)
+    detail::refuse_config(detail::quoted(path), 0, 0, "can't be read: its name has a NUL in it");
   // A FIFO without a writer would block in open().
   const unique_fd file(system::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat status {};
