@@ -77,6 +77,7 @@ class active_listener : public std::enable_shared_from_this<active_listener> {
 
   void start(sockets add) {
     const std::lock_guard lock(mutex_);
+    if (!add.empty() && places_.empty()) local_ = add.front()->local();
     for (auto& each : add) {
       const std::size_t on = (first_ + places_.size()) % shares_.size();
       places_.push_back(std::make_shared<place>(std::move(each), on));
@@ -140,7 +141,7 @@ class active_listener : public std::enable_shared_from_this<active_listener> {
     listener_statistics result;
     result.type = config().type;
     result.address = config().address;
-    if (!places_.empty()) result.local = places_.front()->socket->local().to_string();
+    result.local = local_.to_string();
     result.open = open_.load(std::memory_order_relaxed);
     for (const auto& each : places_) result.shed += each->socket->shed();
     for (const auto& each : shares_) {
@@ -436,7 +437,8 @@ class active_listener : public std::enable_shared_from_this<active_listener> {
 
   const std::size_t first_;
   std::vector<std::unique_ptr<share>> shares_;  // one for each loop
-  mutable std::mutex mutex_;                    // of the next two
+  mutable std::mutex mutex_;                    // of the next three
+  endpoint local_;
   std::shared_ptr<const listener_rules> rules_;
   std::vector<std::shared_ptr<place>> places_;
   std::atomic<std::size_t> open_{0};
