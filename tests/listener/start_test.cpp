@@ -367,6 +367,43 @@ TEST_CASE("a function may be a C++20 coroutine, and may take its listener's conf
   CHECK(client.ask("y") == "127.0.0.1:0");
 }
 
+TEST_CASE("behind a proxy the announced peer is the peer, and the access list is for that one") {
+  const captured_log log;
+  eventer::listener_registry functions;
+  functions.add("who", [](eventer::any_stream peer) {
+    std::string text;
+    while (const auto line = peer.read_until(text, "\n", 4096)) {
+      if (!peer.write_all(peer.peer().to_string() + " " + std::string(*line))) return;
+      text.erase(0, line->size());
+    }
+  });
+  auto config = at("127.0.0.1:0", "who");
+  config.proxy = eventer::proxy_protocol::required;
+  config.trusted_proxies = eventer::access_list::parse({"127.0.0.1"});
+  config.access = eventer::access_list::parse({}, {"192.0.2.66"});
+  running_service service(service_of({config}), functions);
+  const std::string where = service.address();
+  const auto announced = [&](const std::string& source, const char* from) {
+    return plain_client(where, from).ask("PROXY TCP4 " + source + " 192.0.2.2 56324 443\r\nhello");
+  };
+  const auto is_closed = [](const std::string& answer) { return answer == "<end>" || answer == "<error>"; };
+  CHECK(announced("192.0.2.1", "127.0.0.1") == "192.0.2.1:56324 hello");
+  CHECK(is_closed(announced("192.0.2.66", "127.0.0.1")));  // denied by the list
+  CHECK(is_closed(announced("192.0.2.1", "127.0.0.9")));   // no proxy of ours
+  CHECK(is_closed(plain_client(where, "127.0.0.1").ask("GET / HTTP/1.1")));
+  plain_client health_check(where, "127.0.0.1");
+  const std::string local("\r\n\r\n\0\r\nQUIT\n\x20\0\0\0up\n", 19);
+  REQUIRE(health_check.send(local));
+  CHECK(health_check.line().starts_with("127.0.0.1:"));
+  CHECK(service.all.statistics().at(0).denied == 3);
+  // A header alone is no request: its connection is idle.
+  plain_client silent(where, "127.0.0.1");
+  REQUIRE(silent.send("PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"));
+  REQUIRE(service.open_becomes(2));
+  CHECK(service.all.drain(60s, 1ms) == 0);
+  CHECK(silent.line() == "<end>");
+}
+
 TEST_CASE("listeners that are dropped close at once, with their connections") {
   eventer::loop_pool pool(2);
   pool.start();

@@ -169,7 +169,11 @@ class listening_socket {
     if (has_file && error == std::errc::address_in_use && remove_stale(where)) error = try_it();
     if (error || !has_file) return error;
     struct stat made {};
-    if (system::lstat(where.path().c_str(), &made) != 0) return error_from_errno(errno);
+    if (system::lstat(where.path().c_str(), &made) != 0) {
+      error = error_from_errno(errno);
+      (void)system::unlink(where.path().c_str());
+      return error;
+    }
     path_ = where.path();
     device_ = made.st_dev;
     inode_ = made.st_ino;

@@ -26,7 +26,7 @@ namespace eventer::inline EVENTER_ABI {
 
 // Use designated initialisers; members are only ever appended.
 struct service_options {
-  loop_options loops;  // of each loop of the pool
+  loop_options loops = {};  // of each loop of the pool
   // Called when everything listens: on the main thread, in its coroutine, which handles the signals.
   void (*started)(listeners&) = nullptr;
 };
