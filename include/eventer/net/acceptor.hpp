@@ -39,7 +39,13 @@ class listening {
                                      peer != nullptr ? &size : nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
       if (EVENTER_LIKELY(fd >= 0)) {
         if (peer != nullptr) peer->resize(size);
-        if (EVENTER_UNLIKELY(pause_ != duration::zero())) recovered(socket);
+        if (EVENTER_UNLIKELY(pause_ != duration::zero())) {
+          if (!reserve_) {
+            shed_one(fd);
+            continue;
+          }
+          recovered(socket);
+        }
         return attempt::done(static_cast<std::size_t>(fd));
       }
       switch (errno) {
@@ -99,15 +105,22 @@ class listening {
 
   static std::string name_of(const descriptor& socket) { return endpoint::local_of(socket.fd()).to_string(); }
   void open_reserve() noexcept { reserve_.reset(system::open("/dev/null", O_RDONLY | O_CLOEXEC)); }
-  // Accepts some in the reserve descriptor's place and closes them, so that their peers learn it.
+  // Accepts some in the reserve descriptor's place and ends them, so that their peers learn it. Another thread may take
+  // the place in between: then the next connection that is accepted becomes the reserve.
   void shed_some(const descriptor& socket) {
     for (int i = 0; i < shed_at_once; ++i) {
       reserve_.reset();
-      const unique_fd refused(system::accept4(socket.fd(), nullptr, nullptr, SOCK_CLOEXEC));
-      if (!refused) break;
-      shed_.fetch_add(1, std::memory_order_relaxed);
+      const int fd = system::accept4(socket.fd(), nullptr, nullptr, SOCK_CLOEXEC);
+      if (fd < 0) break;
+      shed_one(fd);
     }
-    open_reserve();
+    if (!reserve_) open_reserve();
+  }
+  // Its descriptor is the reserve from now on: closing it first would give it to whichever thread is quickest.
+  void shed_one(int fd) noexcept {
+    (void)system::shutdown(fd, SHUT_RDWR);
+    reserve_.reset(fd);
+    shed_.fetch_add(1, std::memory_order_relaxed);
   }
   void recovered(const descriptor& socket) {
     log(log_level::info, "accept on %s: goes on; %llu connections were closed unserved so far", name_of(socket).c_str(),
