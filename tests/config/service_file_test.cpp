@@ -211,7 +211,7 @@ TEST_CASE("a value of the wrong kind or out of range is refused with what was ex
           row{"backlog = true", "got true"},
           row{"backlog = [1]", "got an array"},
           row{"backlog = {a = 1}", "got a table"},
-          row{"backlog = 1979-05-27", "got a date or a time"},
+          row{"backlog = 1979-05-27", "got a date"},
           row{"backlog = [{a = 1}]", "got an array of tables"},
           row{"  backlog   =   \"x\"", "s.toml:4:17: "},
           row{"max_connections = -1", "max_connections: expected a whole number from 0 to 1000000000, got -1"},
@@ -246,8 +246,8 @@ TEST_CASE("a value of the wrong kind or out of range is refused with what was ex
           row{"settings = 1", "settings: expected a table, [listener.settings], got 1"},
           row{"[listener.settings]\na = [1]",
               "s.toml:5:5: listener[0].settings.a: expected text, a number, true or false, got an array"},
-          row{"[listener.settings]\n\"a b\" = 12:00:00",
-              "listener[0].settings.\"a b\": expected text, a number, true or false, got a date or a time"},
+          row{"[listener.settings]\n\"a b\" = 1979-05-27",
+              "listener[0].settings.\"a b\": expected text, a number, true or false, got a date"},
           row{"[listener.tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"",
               "s.toml:4:1: listener[0].tls: TLS is not there yet"},
           row{"v6_only = true", "s.toml:4:1: listener[0].v6_only: is for IPv6 addresses, such as [::]:80"},
@@ -431,24 +431,63 @@ maxconnections = 4
 }
 
 TEST_CASE("a syntax error has its place in the same form, and is the only one that is told") {
-  for (const auto& [text, place] : {std::pair{"loops = \n", "s.toml:1:"},
-                                    {"a = 1\na = 2\n", "s.toml:2:"},
-                                    {"[[listener]\n", "s.toml:1:"},
-                                    {"x = \"unfinished\n", "s.toml:1:"},
-                                    {"\n\nx = 'a", "s.toml:3:"},
-                                    {"x = [1, 2", "s.toml:1:"},
-                                    {"x = 1 y = 2", "s.toml:1:"},
-                                    {"= 1", "s.toml:1:1: "},
-                                    {"x = 99999999999999999999", "s.toml:1:"},
-                                    {"x = \xff", "s.toml:1:"},
-                                    {"x = \"\x1b[2J\"", "s.toml:1:"},
-                                    {"loops = 1979-13-01", "s.toml:1:"}}) {
+  for (const auto& [text, place] :
+       {std::pair{"loops = \n", "s.toml:1:"},
+        {"a = 1\na = 2\n", "s.toml:2:"},
+        {"[[listener]\n", "s.toml:1:"},
+        {"x = \"unfinished\n", "s.toml:1:"},
+        {"\n\nx = 'a", "s.toml:3:"},
+        {"x = [1, 2", "s.toml:1:"},
+        {"x = 1 y = 2", "s.toml:1:"},
+        {"= 1", "s.toml:1:1: "},
+        {"x = 99999999999999999999", "s.toml:1:"},
+        {"x = \xff", "s.toml:1:"},
+        {"x = \"\x1b[2J\"", "s.toml:1:"},
+        {"loops = 1979-13-01", "s.toml:1:"},
+        {"\n  [[%x]]", "s.toml:2:3: expected a table's name"},
+        {"[ %x ]", "s.toml:1:1: expected a table's name"},
+        {"[\n", "s.toml:1:1: expected"},
+        {"[\xc3\xa4]", "s.toml:1:1: expected"},
+        {"a = 12:00:00", "s.toml:1:7: expected quotes around what has a colon in it"},
+        {"a = 1979-05-27T\"x:\"", "s.toml:1:16: expected nothing directly before the quote"},
+        {"a = \"b\"\"c\"", "s.toml:1:8: expected nothing"},
+        {"a = 1979-05-27 0\n", "s.toml:1:16: expected one value"},
+        {"a = [1979-05-27\t 0,1]", "s.toml:1:18: expected one value"},
+        {"a b = 1", "s.toml:1:3: expected one value, or one name"},
+        {"a = 1979-05-27Tx:", "s.toml:1:17: expected quotes"},
+        {"address = 127.0.0.1:80", "s.toml:1:20: expected quotes"},
+        {"[]", "s.toml:1:"},
+        {"[a.%]", "s.toml:1:"},
+        {"[", "s.toml:1:"}}) {
     CAPTURE(text);
     const std::string said = errors_of(text);
     CAPTURE(said);
     CHECK(said.find(place) == 0);
     CHECK(said.find('\n') == std::string::npos);
     CHECK(said.find('\x1b') == std::string::npos);
+  }
+}
+
+TEST_CASE("letters beyond ASCII stand in strings and comments, and are refused elsewhere") {
+  for (const std::string& good :
+       {"# \xc3\xa4\n"s, "settings = {\"\xc3\xa4\" = '\xc3\xa4'}"s,
+        "settings = {a = \"\"\"\xc3\xa4\n\xe2\x82\xac\"\"\"}"s,
+        "settings = {a = \"\"\"\\\n  a\xc3\xa4\"\"\"} # \xc3\xa4"s, "[listener.'settings']\n'\xc3\xa4' = 1"s}) {
+    CAPTURE(good);
+    CHECK(errors_of(listener_with(good)) == "");
+  }
+  for (const auto& [bad, place] : {std::pair{"\xc3\xa4 = 1", "s.toml:4:1: "},
+                                   {"a = \xc3\xa4", "s.toml:4:5: "},
+                                   {"a = 1\xc3\xa4", "s.toml:4:6: "},
+                                   {"a = 'x'\xe2\x80\x80", "s.toml:4:8: "},
+                                   {"[a\xc3\xa4]", "s.toml:4:3: "},
+                                   {"a = \"\"\"\\\xc3\xa4\"\"\"", "s.toml:4:8: "},
+                                   {"a = \"\"\"\\\n \xc3\xa4\"\"\"", "s.toml:4:8: "}}) {
+    CAPTURE(bad);
+    const std::string said = errors_of(listener_with(bad));
+    CAPTURE(said);
+    CHECK(said.find(place) == 0);
+    CHECK(said.find("ASCII") != std::string::npos);
   }
 }
 
@@ -491,7 +530,8 @@ TEST_CASE("deep nesting is refused before anything follows it with recursion") {
     const std::string said = errors_of(text);
     CAPTURE(said.substr(0, 200));
     CHECK((said.find("values are nested too deeply") != std::string::npos ||
-           said.find("a key has too many parts") != std::string::npos));
+           said.find("a key has too many parts") != std::string::npos ||
+           said.find("expected a table's name") != std::string::npos));
   }
   CHECK(errors_of(repeated("a.b = 1\n", 10'001)).find("too many dots") != std::string::npos);
   CHECK(errors_of(listener_with("settings = {a = \"" + repeated(".", 20'000) + repeated("[", 100) + "\"} # " +

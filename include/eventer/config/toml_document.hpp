@@ -33,44 +33,23 @@ namespace eventer::inline EVENTER_ABI::detail {
 
 inline constexpr std::size_t longest_config = 1 << 20;
 
-// Looks for what toml++ would follow with recursion (values in values, and in 3.3 tables made by dotted keys, which it
-// does not count) or search linearly (dotted keys, each among all before). It has to see strings and comments as toml++
-// does, up to the first error.
+// Looks for what toml++ would follow with recursion (values in values, and tables made by dotted keys, which it does
+// not count), search linearly (dotted keys, each among all before), or take for granted. Version 3.3 asserts that a
+// table's name begins as one and that what looks like a time is one, and where it looks for blanks it has no answer for
+// most letters beyond ASCII; without assertions all that is undefined. The guard has to see strings and comments as
+// toml++ does, up to the first error.
 class toml_guard {
  public:
   explicit toml_guard(std::string_view text) noexcept : text_(text) {}
 
   // Returns: what is wrong, at at(), or nullptr.
   const char* refusal() noexcept {
-    for (; at_ < text_.size(); ++at_) switch (text_[at_]) {
-        case '#':
-          skip_to_line_end();
-          break;
-        case '"':
-        case '\'':
-          skip_string();
-          break;
-        case '[':
-        case '{':
-          dots_ = 0;
-          if (++depth_ > deepest) return "values are nested too deeply: at most 8 levels";
-          break;
-        case ']':
-        case '}':
-          if (depth_ > 0) --depth_;
-          break;
-        case '.':
-          if (++dots_ > deepest) return "a key has too many parts: at most 9";
-          if (++all_dots_ > most_dots) return "too many dots outside of strings: at most 10000";
-          break;
-        case '\n':
-        case '=':
-        case ',':
-          dots_ = 0;
-          break;
-        default:
-          break;
-      }
+    if (text_.starts_with("\xef\xbb\xbf")) at_ = 3;
+    for (; at_ < text_.size(); ++at_) {
+      const char each = text_[at_];
+      if (const char* const refused = refusal_of(each)) return refused;
+      if (!is_blank(each)) previous_ = each;
+    }
     return nullptr;
   }
   std::size_t at() const noexcept { return at_; }
@@ -78,11 +57,68 @@ class toml_guard {
  private:
   static constexpr std::size_t deepest = 8, most_dots = 10'000;
 
+  const char* refusal_of(char each) noexcept {
+    switch (each) {
+      case '#':
+        skip_to_line_end();
+        break;
+      case '"':
+      case '\'':
+        if (!may_begin()) return "expected nothing directly before the quote";
+        if (!skip_string()) return "expected an escape behind the backslash, or a line that goes on with ASCII";
+        break;
+      case '[':
+        if (depth_ == 0 && previous_ != '=' && !is_table_header()) return "expected a table's name behind the bracket";
+        [[fallthrough]];
+      case '{':
+        dots_ = 0;
+        if (++depth_ > deepest) return "values are nested too deeply: at most 8 levels";
+        break;
+      case ']':
+      case '}':
+        if (depth_ > 0) --depth_;
+        break;
+      case '.':
+        if (++dots_ > deepest) return "a key has too many parts: at most 9";
+        if (++all_dots_ > most_dots) return "too many dots outside of strings: at most 10000";
+        break;
+      case ':':  // only times have one
+        return "expected quotes around what has a colon in it";
+      case '\n':
+      case '=':
+      case ',':
+        dots_ = 0;
+        break;
+      default:
+        if (at_ > 0 && is_blank(text_[at_ - 1]) && !is_blank(each) && each != '\r' && !may_begin())
+          return "expected one value, or one name, without blanks in it";
+        if (!is_ascii(each)) return "expected ASCII outside of strings and comments: put it in quotes";
+        break;
+    }
+    return nullptr;
+  }
+  // Whether a name or a value may begin behind what was before.
+  bool may_begin() const noexcept { return std::string_view("\n=,[{.").find(previous_) != std::string_view::npos; }
+  static bool is_blank(char each) noexcept { return each == ' ' || each == '\t'; }
+  static bool is_ascii(char each) noexcept { return static_cast<unsigned char>(each) < 0x80; }
+  // What has no name at all toml++ sees itself.
+  bool is_table_header() const noexcept {
+    std::size_t at = after_blanks(at_ + 1);
+    if (at < text_.size() && text_[at] == '[') at = after_blanks(at + 1);
+    if (at >= text_.size()) return true;
+    const char first = text_[at];
+    return (first >= 'a' && first <= 'z') || (first >= 'A' && first <= 'Z') || (first >= '0' && first <= '9') ||
+           first == '-' || first == '_' || first == '"' || first == '\'' || first == ']';
+  }
+  std::size_t after_blanks(std::size_t at) const noexcept {
+    while (at < text_.size() && is_blank(text_[at])) ++at;
+    return at;
+  }
   // Stops on the last character that belongs to it.
   void skip_to_line_end() noexcept {
     while (at_ + 1 < text_.size() && text_[at_ + 1] != '\n') ++at_;
   }
-  void skip_string() noexcept {
+  bool skip_string() noexcept {
     const char quote = text_[at_];
     const bool escapes = quote == '"';
     const std::string_view three = escapes ? "\"\"\"" : "'''";
@@ -90,18 +126,25 @@ class toml_guard {
     at_ += many_lines ? 3 : 1;
     for (; at_ < text_.size(); ++at_) {
       if (escapes && text_[at_] == '\\') {
+        if (many_lines && !is_ascii_behind_blanks(at_ + 1)) return false;
         ++at_;
       } else if (many_lines && text_.substr(at_, 3) == three) {
         at_ += 2;
         for (int more = 0; more < 2 && at_ + 1 < text_.size() && text_[at_ + 1] == quote; ++more) ++at_;  // part of it
-        return;
+        return true;
       } else if (!many_lines && (text_[at_] == quote || text_[at_] == '\n')) {
-        return;
+        return true;
       }
     }
+    return true;
+  }
+  bool is_ascii_behind_blanks(std::size_t at) const noexcept {
+    at = text_.find_first_not_of(" \t\r\n", at);
+    return at == std::string_view::npos || is_ascii(text_[at]);
   }
 
   std::string_view text_;
+  char previous_ = '\n';  // the last one that was no blank
   std::size_t at_ = 0, depth_ = 0, dots_ = 0, all_dots_ = 0;
 };
 

@@ -137,7 +137,7 @@ class toml_reader {
     if (const auto* const number = node.as_floating_point()) return decimal(number->get());
     if (const auto* const flag = node.as_boolean()) return flag->get() ? "true" : "false";
     if (node.is_array()) return node.is_array_of_tables() ? "an array of tables" : "an array";
-    return node.is_table() ? "a table" : "a date or a time";
+    return node.is_table() ? "a table" : "a date";
   }
 
   const std::string file_;

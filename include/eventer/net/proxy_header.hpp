@@ -58,14 +58,15 @@ constexpr proxy_header_state complete_proxy_header(std::size_t length) noexcept 
 class proxy_line {
  public:
   static proxy_header_state parse(std::string_view bytes, proxy_header& into) {
-    const std::size_t limit = std::min(bytes.size(), proxy_header::longest_v1);
-    const std::size_t end = bytes.substr(0, limit).find('\r');
-    if (end != std::string_view::npos && end + 1 < limit)
-      return bytes[end + 1] == '\n' && parse_words(bytes.substr(0, end), into) ? complete_proxy_header(end + 2)
-                                                                               : malformed_proxy_header;
-    if (bytes.size() >= proxy_header::longest_v1) return malformed_proxy_header;
-    if (end != std::string_view::npos) return incomplete_proxy_header(1);
-    return is_begin(bytes) ? incomplete_proxy_header(rest_at_least(bytes)) : malformed_proxy_header;
+    bytes = bytes.substr(0, proxy_header::longest_v1);
+    const std::size_t end = bytes.find('\r');
+    const std::string_view line = bytes.substr(0, end);
+    if (!is_begin(line)) return malformed_proxy_header;
+    if (line.size() + 1 < bytes.size())
+      return bytes[end + 1] == '\n' && parse_words(line, into) ? complete_proxy_header(end + 2)
+                                                               : malformed_proxy_header;
+    if (bytes.size() == proxy_header::longest_v1) return malformed_proxy_header;
+    return incomplete_proxy_header(line.size() < bytes.size() ? 1 : rest_at_least(line));
   }
 
  private:
