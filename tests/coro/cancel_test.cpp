@@ -66,6 +66,33 @@ TEST_CASE("a swallowed cancellation is thrown again by the next await") {
   });
 }
 
+TEST_CASE("who joins a cancelled coroutine and is cancelled too is cancelled, which is no failure") {
+  eventer::run([] {
+    auto target = eventer::spawn([] { eventer::sleep_for(1h); });
+    auto told = std::make_shared<bool>(false);
+    auto joiner = eventer::spawn([told, target = std::move(target)]() mutable {
+      target.cancel();
+      eventer::yield();
+      try {
+        target.join();
+      } catch (const eventer::cancelled&) {
+        *told = true;
+        throw;
+      }
+    });
+    eventer::yield();
+    joiner.cancel();
+    CHECK(joiner.try_join().error() == std::errc::operation_canceled);
+    CHECK(*told);
+    auto alone = eventer::spawn([] {
+      auto other = eventer::spawn([] { eventer::sleep_for(1h); });
+      other.cancel();
+      return other.try_join().error() == std::errc::operation_canceled;
+    });
+    CHECK(alone.join());
+  });
+}
+
 TEST_CASE("nothing is cancelled inside a shield, and it is afterwards") {
   eventer::run([] {
     auto reached = std::make_shared<std::string>();

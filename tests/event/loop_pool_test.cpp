@@ -14,7 +14,7 @@
 #include "../captured_log.hpp"
 #include "../catch.hpp"
 #include "../child.hpp"
-#include "../faults.hpp"
+#include "../sockets.hpp"
 #include "eventer/eventer.hpp"
 
 using namespace std::chrono_literals;
@@ -24,6 +24,7 @@ using eventer::loop_pool;
 namespace {
 
 constexpr const char* fibers = "ThreadSanitizer does not know fibers in a forked child";
+constexpr const char* threads_of_child = "ThreadSanitizer starts no threads in a forked child";
 
 const void* this_thread() { return eventer::scheduler::this_thread(); }
 
@@ -313,4 +314,560 @@ TEST_CASE("what is parked at stop goes on after the next start, on the same thre
   }
   go.set();
   for (auto& each : parked) CHECK(each.join());
+}
+
+TEST_CASE("join parks a coroutine of another loop, on which others go on") {
+  CHECK(eventer::run([] {
+          loop_pool pool(2);  // on the shared stack: its threads look at nothing here
+          pool.start();
+          int steps = 0;
+          auto shared = std::make_shared<int>(0);
+          auto stopper = eventer::spawn([shared, first = &pool[0]] {
+            for (int i = 0; i < 10; ++i) {
+              eventer::yield();
+              first->spawn([] {}).join();
+              ++*shared;
+            }
+          });
+          eventer::spawn([stopper = std::move(stopper)]() mutable { stopper.join(); }).join();
+          steps = *shared;
+          pool.stop();
+          pool.join();
+          return steps;
+        }) == 10);
+}
+
+TEST_CASE("a coroutine that joins a pool is let go by cancellation and by a deadline, and the pool runs on") {
+  auto pool = std::make_shared<loop_pool>(2);
+  pool->start();
+  CHECK(eventer::run([pool] {
+          auto joiner = eventer::spawn([pool] { pool->join(); });
+          eventer::yield();
+          joiner.cancel();
+          if (joiner.try_join().error() != std::errc::operation_canceled) return 1;
+          const std::error_code late = code_of([&] {
+            const eventer::deadline_scope at_once(0ms);
+            pool->join();
+          });
+          if (late != std::errc::timed_out) return 2;
+          if (pool->spawn([] { return 5; }).join() != 5) return 3;
+          // run() stops what it has started, also where it is cancelled before that.
+          auto second = std::make_shared<loop_pool>(2);
+          for (const bool waits : {false, true}) {
+            auto runner = eventer::spawn([second] { second->run(); });
+            eventer::yield();
+            while (waits && second->spawn([] { return 5; }).join() != 5) {
+            }
+            runner.cancel();
+            if (runner.try_join().error() != std::errc::operation_canceled) return 4;
+          }
+          second->start();
+          return second->spawn([] { return 5; }).join() == 5 ? 0 : 5;
+        }) == 0);
+  pool->stop();
+  pool->join();
+}
+
+TEST_CASE("joining a pool is no deadlock, and lets virtual time go on") {
+  const captured_log log;
+  loop_pool pool(1);
+  pool.start();
+  eventer::manual_clock time;
+  event_loop loop({.clock = &time});
+  auto joined = loop.spawn([&pool] { pool.join(); });
+  (void)loop.spawn([&pool] {
+    eventer::sleep_for(1h);
+    pool.stop();
+  });
+  loop.run();
+  joined.join();
+  pool.start();
+  auto again = loop.spawn([&pool] { pool.join(); });
+  (void)pool.spawn([&pool] {
+    for (int i = 0; i < 100; ++i) eventer::yield();
+    pool.stop();
+  });
+  loop.run();
+  again.join();
+  CHECK(log.lines().empty());
+}
+
+TEST_CASE("start in a coroutine parks it while its own loop serves what on_each needs") {
+  CHECK(eventer::run([] {
+          auto pool = std::make_shared<loop_pool>(2);
+          auto asked = std::make_shared<std::atomic<int>>(0);
+          pool->start([asked, here = &event_loop::current()](event_loop&, unsigned) {
+            here->post([asked] { ++*asked; });
+            while (*asked == 0) std::this_thread::yield();
+          });
+          return asked->load();
+        }) == 2);
+}
+
+TEST_CASE("a pool is started once, and does not wait for itself") {
+  loop_pool pool(2);
+  pool.start();
+  CHECK(code_of([&pool] { pool.start(); }) == eventer::errc::busy);
+  const auto code_on_pool = [&pool](void (*call)(loop_pool&)) {
+    return pool[1].spawn([&pool, call] { return code_of([&] { call(pool); }); }).join();
+  };
+  CHECK(code_on_pool([](loop_pool& p) { p.start(); }) == eventer::errc::busy);
+  CHECK(code_on_pool([](loop_pool& p) { p.join(); }) == std::errc::resource_deadlock_would_occur);
+  CHECK(code_on_pool([](loop_pool& p) { p.run(); }) == eventer::errc::busy);
+  pool.stop();
+  pool.join();
+}
+
+TEST_CASE("what can't be done with a pool ends in a sentence") {
+  const auto sentence_of = [](void (*function)()) {
+    const auto result = run_in_child([function] { function(); });
+    CHECK(result.signal == SIGABRT);
+    return result.output;
+  };
+  CHECK(contains(sentence_of([] { (void)loop_pool(2)[2]; }), "no loop of that number"));
+  CHECK(contains(sentence_of([] {
+                   event_loop loop;
+                   loop.post([] { loop_pool(1).start(); });
+                   loop.run();
+                 }),
+                 "in a callback"));
+}
+
+TEST_CASE("a pool that is destroyed by one of its own coroutines ends the program with a sentence") {
+  if (EVENTER_TSAN) EVENTER_SKIP(threads_of_child);
+  const auto result = run_in_child([] {
+    static auto pool = std::make_unique<loop_pool>(1);
+    pool->start();
+    pool->spawn([] { pool.reset(); }).join();
+  });
+  CHECK(result.signal == SIGABRT);
+  CHECK(contains(result.output, "destroyed on one of its own threads"));
+}
+
+TEST_CASE("every loop's statistics are asked for from any thread, coroutine and moment") {
+  loop_pool pool(3);
+  CHECK(pool.stats().size() == 3);
+  pool.start([](event_loop&, unsigned index) {
+    for (unsigned i = 0; i <= index; ++i) (void)eventer::spawn([] { eventer::sleep_for(1h); });
+  });
+  const auto check = [](const std::vector<eventer::loop_stats>& each) {
+    for (unsigned i = 0; i < 3; ++i) {
+      CHECK(each[i].turns > 0);
+      CHECK(each[i].coroutines >= i + 1);
+      CHECK(each[i].timers == i + 1);
+    }
+  };
+  check(pool.stats());
+  check(pool[1].spawn([&pool] { return pool.stats(); }).join());
+  std::vector<std::thread> askers;
+  std::atomic<bool> enough{false};
+  for (int i = 0; i < 3; ++i)
+    askers.emplace_back([&] {
+      while (!enough) (void)pool.stats();
+    });
+  for (int i = 0; i < 50; ++i) {
+    pool.stop();
+    pool.join();
+    check(pool.stats());
+    pool.start();
+  }
+  enough = true;
+  for (auto& each : askers) each.join();
+  check(pool.stats());
+}
+
+TEST_CASE("two loops play ping-pong over shared channels") {
+  loop_pool pool(2);
+  pool.start();
+  eventer::shared_channel<int> there(0), back(0);
+  auto echo = pool[1].spawn([there, back]() mutable {
+    while (auto value = there.receive()) (void)back.send(*value + 1);
+  });
+  auto player = pool[0].spawn([there, back]() mutable {
+    int value = 0;
+    for (int i = 0; i < 1000; ++i) {
+      (void)there.send(value);
+      value = *back.receive();
+    }
+    there.close();
+    return value;
+  });
+  CHECK(player.join() == 1000);
+  echo.join();
+}
+
+TEST_CASE("ten thousand coroutines that one loop spawns on the others are joined there") {
+  loop_pool pool(3);
+  pool.start();
+  auto total = pool[0].spawn([&pool] {
+    long sum = 0;
+    std::vector<eventer::join_handle<int>> some;
+    for (int i = 0; i < 10000; ++i) {
+      some.push_back(pool.spawn([i] {
+        if (i % 3 == 0) eventer::yield();
+        return i;
+      }));
+      if (some.size() < 100) continue;
+      for (auto& each : some) sum += each.join();
+      some.clear();
+    }
+    return sum;
+  });
+  CHECK(total.join() == 10000L * 9999 / 2);
+  for (const auto& each : pool.stats()) CHECK(each.coroutines == 0);
+}
+
+TEST_CASE("a connection that one loop has read from is handed over, and served on another") {
+  loop_pool pool(2);
+  pool.start();
+  auto [ours, theirs] = eventer::unix_stream::pair().value();
+  eventer::shared_event handed_over;
+  auto accepting = pool[0].spawn([stream = std::move(theirs), other = &pool[1], handed_over]() mutable {
+    std::string head(1, ' ');
+    if (!stream.read_exact(head)) return std::string("no head");  // binds it to this loop
+    const auto refused = other
+                             ->spawn([which = std::make_shared<eventer::unix_stream>(std::move(stream))] {
+                               std::string text(1, ' ');
+                               return std::pair(which->read_some(text).error(), which);
+                             })
+                             .join();
+    if (refused.first != eventer::errc::busy) return std::string("not refused");
+    if (!refused.second->detach()) return std::string("not detached");
+    handed_over.set();
+    return other
+        ->spawn([which = refused.second, first = head[0]] {
+          std::string rest(3, ' ');
+          if (!which->read_exact(rest)) return std::string("no rest");
+          if (!which->write_all(first + rest)) return std::string("no answer");
+          which->close();
+          return std::string("served");
+        })
+        .join();
+  });
+  while (pool.stats()[0].registrations == 0) std::this_thread::yield();  // until it waits
+  REQUIRE(ours.write_all("a"));
+  handed_over.wait();
+  REQUIRE(ours.write_all("bcd"));
+  std::string answer(4, ' ');
+  CHECK(ours.read_exact(answer));
+  CHECK(answer == "abcd");
+  CHECK(accepting.join() == "served");
+}
+
+namespace {
+
+// Counts the destructors that ran on the thread on which the object was made.
+struct homesick {
+  explicit homesick(std::shared_ptr<std::atomic<int>> c) : count(std::move(c)) {}
+  homesick(homesick&&) = default;
+  ~homesick() {
+    if (count != nullptr && at_home == this_thread()) ++*count;
+  }
+  std::shared_ptr<std::atomic<int>> count;
+  const void* at_home = this_thread();
+};
+// Is given up when its thread ends.
+struct thread_mark {
+  ~thread_mark() { alive = false; }
+  bool alive = true;
+};
+thread_local thread_mark mark;
+
+}  // namespace
+
+TEST_CASE("the end of a pool unwinds each loop on its own thread, whose thread_locals are still there") {
+  const auto at_home = std::make_shared<std::atomic<int>>(0), alive = std::make_shared<std::atomic<int>>(0);
+  for (const bool stopped_before : {false, true}) {
+    loop_pool pool(3);
+    pool.start();
+    std::vector<eventer::join_handle<void>> begun;
+    for (unsigned i = 0; i < 3; ++i)
+      pool[i]
+          .spawn([=] {
+            eventer::spawn([=] {
+              struct last_look {
+                const thread_mark* of;
+                std::atomic<int>* count;
+                ~last_look() { *count += of->alive && of == &mark; }
+              };
+              const homesick object(at_home);
+              const last_look look{&mark, alive.get()};
+              eventer::sleep_for(1h);
+            });
+            eventer::yield();
+          })
+          .join();
+    if (!stopped_before) continue;
+    pool.stop();
+    pool.join();
+  }
+  CHECK(*at_home == 6);
+  CHECK(*alive == 6);
+}
+
+TEST_CASE("a pool with parked coroutines that wait for each other on other loops ends, and every one is unwound") {
+  const auto unwound = std::make_shared<std::atomic<int>>(0);
+  for (int round = 0; round < 10; ++round) {
+    loop_pool pool(3);
+    pool.start();
+    // A ring: each joins a coroutine of the next loop, which was given to it over a channel.
+    std::vector<eventer::shared_channel<eventer::join_handle<void>>> given;
+    for (int i = 0; i < 3; ++i) given.emplace_back(std::size_t{1});
+    eventer::shared_wait_group waiting;
+    waiting.add(3);
+    for (unsigned i = 0; i < 3; ++i) {
+      auto handle = pool[i].spawn([unwound, mine = given[i], waiting]() mutable {
+        const std::shared_ptr<void> counts(nullptr, [unwound](void*) { ++*unwound; });
+        auto next = mine.receive();
+        waiting.done();
+        next->join();
+      });
+      (void)given[(i + 2) % 3].send(std::move(handle));
+    }
+    waiting.wait();
+  }
+  CHECK(*unwound == 30);
+}
+
+TEST_CASE("farewells of a pool that ends may use its other loops") {
+  const auto said = std::make_shared<std::atomic<int>>(0), refused = std::make_shared<std::atomic<int>>(0);
+  {
+    loop_pool pool(2);
+    pool.start();
+    eventer::shared_wait_group parked;
+    eventer::shared_channel<int> words(0);
+    parked.add(3);
+    // One that listens in its shield until its peer has said everything.
+    (void)pool[1].spawn([=]() mutable {
+      const eventer::cancel_shield farewell;
+      parked.done();
+      while (words.receive()) ++*said;
+    });
+    (void)pool[0].spawn([=]() mutable {
+      try {
+        parked.done();
+        eventer::sleep_for(1h);
+      } catch (const eventer::cancelled&) {
+        const eventer::cancel_shield farewell;
+        for (int i = 0; i < 100; ++i) (void)words.send(i);
+        words.close();
+        throw;
+      }
+    });
+    // What is spawned on a loop that ends is cancelled, and says so at once, also where that loop has nothing left.
+    (void)pool[0].spawn([=, other = &pool[1]]() mutable {
+      try {
+        parked.done();
+        eventer::sleep_for(1h);
+      } catch (const eventer::cancelled&) {
+        const eventer::cancel_shield farewell;
+        for (int i = 0; i < 20; ++i) {
+          eventer::yield();
+          *refused += other->spawn([] {}).try_join().error() == std::errc::operation_canceled;
+        }
+        throw;
+      }
+    });
+    parked.wait();
+  }
+  CHECK(*said == 100);
+  CHECK(*refused == 20);
+}
+
+TEST_CASE("what events and messages of one loop hold of another one goes before any loop does") {
+  const auto gone = std::make_shared<std::atomic<int>>(0);
+  struct holds {
+    std::shared_ptr<std::atomic<int>> count;
+    std::shared_ptr<eventer::work_guard> guard;
+    event_loop* other;
+    ~holds() {
+      if (guard == nullptr) return;
+      guard.reset();
+      other->post([c = count] {});
+      ++*count;
+    }
+    holds(std::shared_ptr<std::atomic<int>> c, event_loop& o)
+        : count(std::move(c)), guard(std::make_shared<eventer::work_guard>(o)), other(&o) {}
+    holds(holds&& from) noexcept : count(std::move(from.count)), guard(std::move(from.guard)), other(from.other) {}
+  };
+  for (const bool started : {false, true}) {
+    loop_pool pool(3);
+    for (unsigned i = 0; i < 3; ++i) {
+      event_loop& other = pool[(i + 1) % 3];
+      pool[i].every(1h, [h = holds(gone, other)] {});
+      pool[i].post([h = holds(gone, other), loop = &pool[i]]() mutable { loop->after(1h, [in = std::move(h)] {}); });
+      if (!started) pool[i].spawn([h = holds(gone, other)] {});
+    }
+    if (started) pool.start();
+  }
+  CHECK(*gone == 9 + 6);
+}
+
+TEST_CASE("a hundred pools are made, started, used, stopped and destroyed") {
+  for (int i = 0; i < 100; ++i) {
+    loop_pool pool(2);
+    pool.start();
+    auto handle = pool.spawn([&pool] { return pool.next().spawn([] { return 2; }).join(); });
+    (void)pool.spawn([] { eventer::sleep_for(1h); });
+    if (i % 2 == 0) CHECK(handle.join() == 2);
+    if (i % 3 == 0) {
+      pool.stop();
+      pool.join();
+    }
+  }
+}
+
+// --- threads, signals, fork ---
+
+TEST_CASE("the threads have names, and leave the program's signals to the program") {
+  loop_pool pool(2);
+  pool.start();
+  const auto [name, blocked] = pool[1]
+                                   .spawn([] {
+                                     char text[16] = {};
+                                     ::pthread_getname_np(::pthread_self(), text, sizeof text);
+                                     sigset_t mask;
+                                     ::pthread_sigmask(SIG_SETMASK, nullptr, &mask);
+                                     std::string found;
+                                     for (const int each : {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGCHLD, SIGALRM, SIGSEGV,
+                                                            SIGBUS, SIGFPE, SIGPROF})
+                                       found += ::sigismember(&mask, each) == 1 ? 'b' : '-';
+                                     return std::pair(std::string(text), found);
+                                   })
+                                   .join();
+  CHECK(name == "eventer/1");
+  CHECK(blocked == "bbbbbb----");
+}
+
+TEST_CASE("a stack overflow on a pool's loop is reported by name", "[shared-stack]") {
+  if (EVENTER_ASAN || EVENTER_TSAN) EVENTER_SKIP("the sanitizers report faults themselves");
+  const auto result = run_in_child([] {
+    loop_pool pool(1, {.fault_reports = true});
+    pool.start();
+    pool.spawn({.name = "endless"},
+               [] {
+                 struct recursion {
+                   static int go(int depth) {
+                     volatile char room[1024];
+                     room[0] = static_cast<char>(depth);
+                     return depth < 0 ? 0 : go(depth + 1) + room[0];
+                   }
+                 };
+                 return recursion::go(0);
+               })
+        .join();
+  });
+  CHECK(result.signal == SIGSEGV);
+  CHECK(contains(result.output, "stack overflow in coroutine \"endless\""));
+}
+
+TEST_CASE("a stall of a pool's loop is reported with a backtrace") {
+  const captured_log log;
+  loop_pool pool(1, {.stall_threshold = 5ms});
+  pool.start();
+  pool.spawn({.name = "hog"},
+             [&log] {
+               while (log.count("by hog") == 0 || log.count("   0 ") == 0) std::this_thread::yield();
+             })
+      .join();
+  CHECK(log.count("by hog") == 1);
+  const bool blocked = pool[0]
+                           .spawn([] {
+                             sigset_t mask;
+                             ::pthread_sigmask(SIG_SETMASK, nullptr, &mask);
+                             return ::sigismember(&mask, SIGURG) == 1;
+                           })
+                           .join();
+  CHECK_FALSE(blocked);
+}
+
+TEST_CASE("a child that a coroutine of a pool forks has the program's signal mask, and so do its children") {
+  if (EVENTER_TSAN) EVENTER_SKIP(fibers);
+  const auto result = run_in_child([] {
+    sigset_t mine;
+    ::sigemptyset(&mine);
+    ::sigaddset(&mine, SIGUSR2);
+    ::pthread_sigmask(SIG_SETMASK, &mine, nullptr);
+    loop_pool pool(2);
+    pool.start();
+    pool[1]
+        .spawn([] {
+          const auto mask = [] {
+            sigset_t now;
+            ::pthread_sigmask(SIG_SETMASK, nullptr, &now);
+            std::string text;
+            for (const int each : {SIGTERM, SIGUSR1, SIGUSR2}) text += ::sigismember(&now, each) == 1 ? 'b' : '-';
+            return text;
+          };
+          const auto in_child = [](auto function) {
+            const pid_t child = ::fork();
+            if (child == 0) {
+              function();
+              std::fflush(stdout);
+              ::_exit(0);
+            }
+            ::waitpid(child, nullptr, 0);
+          };
+          in_child([&] {
+            std::printf("child %s\n", mask().c_str());
+            std::fflush(stdout);
+            sigset_t changed;
+            ::sigemptyset(&changed);
+            ::sigaddset(&changed, SIGTERM);
+            ::pthread_sigmask(SIG_SETMASK, &changed, nullptr);
+            in_child([&] { std::printf("grandchild %s\n", mask().c_str()); });
+          });
+          std::printf("parent %s\n", mask().c_str());
+        })
+        .join();
+  });
+  CHECK(result.output == "child --b\ngrandchild b--\nparent bbb\n");
+}
+
+TEST_CASE("a forked child is told that the pool is its parent's, and can end") {
+  if (EVENTER_TSAN) EVENTER_SKIP(fibers);
+  // By the program's own thread, with the pool's threads anywhere.
+  const auto forked = run_in_child([] {
+    static loop_pool pool(2);  // exit() destroys it
+    pool.start();
+    const pid_t child = ::fork();
+    if (child == 0) {
+      for (void (*use)() : {+[] { pool.start(); }, +[] { pool.join(); }, +[] { (void)pool.stats(); }})
+        if (code_of(use) != std::errc::operation_not_permitted) ::_exit(1);
+      pool.stop();
+      std::exit(3);
+    }
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    std::printf("%d %d", WEXITSTATUS(status), pool.spawn([] { return 5; }).join());
+    std::fflush(stdout);
+    ::_exit(0);
+  });
+  CHECK(contains(forked.output, "3 5"));
+  // By a coroutine that goes back to its loop.
+  const auto returned = run_in_child([] {
+    loop_pool pool(1);
+    pool.start();
+    pool.spawn([] {
+          const pid_t child = ::fork();
+          if (child == 0) return;
+          int status = 0;
+          ::waitpid(child, &status, 0);
+          std::printf("%d", WIFSIGNALED(status) ? WTERMSIG(status) : 0);
+        })
+        .join();
+  });
+  CHECK(contains(returned.output, "its child has returned to the pool's loop"));
+  CHECK(contains(returned.output, std::to_string(SIGABRT)));
+}
+
+TEST_CASE("std::terminate in a pool that runs names the coroutine") {
+  if (EVENTER_TSAN) EVENTER_SKIP(threads_of_child);
+  const auto result = run_in_child([] {
+    loop_pool pool(1);
+    (void)pool.spawn({.name = "culprit"}, [] { throw std::runtime_error("why"); });
+    pool.run();
+  });
+  CHECK(result.signal == SIGABRT);
+  CHECK(contains(result.output, "culprit"));
 }

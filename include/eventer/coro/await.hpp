@@ -98,7 +98,7 @@ class foreign_completion final : public completion {
   }
 
   // Whatever it gave is the waiter's then: the thread that resumed it may hold this object a little longer.
-  bool comes_from_outside_of(const scheduler&) const noexcept override { return false; }
+  completed_by who_completes(const scheduler&) const noexcept override { return completed_by::anybody; }
 
   R take() {
 #if EVENTER_EXCEPTIONS

@@ -16,6 +16,9 @@
 
 namespace eventer::inline EVENTER_ABI::detail {
 
+// Who completes one, as its waiter's loop sees it.
+enum class completed_by { this_loop, another_thread, anybody };
+
 class completion : public std::enable_shared_from_this<completion> {
  public:
   completion() = default;
@@ -76,9 +79,9 @@ class completion : public std::enable_shared_from_this<completion> {
     }
   }
 
-  // Whether another thread will complete it, so that the virtual time of `here`, where it is waited for, has to stand
-  // still. Where nobody can know, time goes on: what is waited for may depend on it.
-  virtual bool comes_from_outside_of(const scheduler& here) const noexcept = 0;
+  // Where it is another thread, the virtual time of `here`, where it is waited for, has to stand still. Where nobody
+  // can know, time goes on: what is waited for may depend on it.
+  virtual completed_by who_completes(const scheduler& here) const noexcept = 0;
 
   mutable std::mutex mutex_;
   bool done_ = false;
@@ -86,19 +89,21 @@ class completion : public std::enable_shared_from_this<completion> {
  private:
   // `node` is read and written by the home's thread, or before the record is posted; `posted` under the lock.
   struct record : wait_source {
-    record(std::shared_ptr<completion> what, scheduler& here, wait_node& who, bool outside_of_here) noexcept
-        : of(std::move(what)), home(&here), node(&who), outside(outside_of_here) {
-      if (outside) home->count_outside_wait(true);
+    record(std::shared_ptr<completion> what, scheduler& here, wait_node& who, completed_by whom) noexcept
+        : of(std::move(what)), home(&here), node(&who), by(whom) {
+      count(true);
     }
     // On the home's thread.
-    ~record() {
-      if (outside) home->count_outside_wait(false);
+    ~record() { count(false); }
+    void count(bool begins) const noexcept {
+      if (by == completed_by::another_thread) home->count_outside_wait(begins);
+      if (by == completed_by::anybody) home->count_shared_wait(begins);
     }
 
     std::shared_ptr<completion> of;
     scheduler* home;
     wait_node* node;
-    const bool outside;
+    const completed_by by;
     bool posted = false;
     record* next = nullptr;
     record** link = nullptr;
@@ -111,7 +116,7 @@ class completion : public std::enable_shared_from_this<completion> {
   }
   // False: it has happened.
   bool add_waiter(scheduler& here, wait_node& who, time_point deadline) {
-    auto mine = std::make_unique<record>(shared_from_this(), here, who, comes_from_outside_of(here));
+    auto mine = std::make_unique<record>(shared_from_this(), here, who, who_completes(here));
     mine->abandon = [](wait_source& source, wait_node&) noexcept {
       auto& self = static_cast<record&>(source);
       const std::shared_ptr<completion> keep = self.of;  // let go outside the lock

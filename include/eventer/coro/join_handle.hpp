@@ -267,6 +267,9 @@ class join_handle {
 #endif
       default:
         detach();
+        if (scheduler* const here = scheduler::current();
+            here != nullptr && here->running() != nullptr && here->cancellation_requested())
+          give_up();  // so are both, as where a program ends, and that is no failure
         throw_error(make_error_code(errc::canceled), "the joined coroutine was cancelled");
     }
   }

@@ -68,7 +68,9 @@ class remote_join_base : public completion {
   }
 
  private:
-  bool comes_from_outside_of(const scheduler& here) const noexcept override { return target_of_ != &here; }
+  completed_by who_completes(const scheduler& here) const noexcept override {
+    return target_of_ == &here ? completed_by::this_loop : completed_by::another_thread;
+  }
 
   const scheduler* const target_of_;  // to be compared, not looked at: it may be gone
   outcome outcome_ = outcome::none;

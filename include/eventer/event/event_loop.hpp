@@ -231,6 +231,11 @@ class EVENTER_API event_loop final : public scheduler {
     run_while([&handle] { return !handle.done(); });
     return handle;
   }
+  // The first half of unwind_all(): nothing runs yet, and what is spawned from now on does not run either.
+  void cancel_all() {
+    const entered here(*this);
+    begin_to_end();
+  }
   // Cancels what still runs and runs it to its end, as the destructor does: what is in a cancel_shield may go on for
   // loop_options::shutdown_grace, with the loop's events and timers, before it is cancelled too. The events end with
   // it.

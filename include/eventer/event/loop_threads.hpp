@@ -35,17 +35,17 @@ struct typed_loop_starter final : loop_starter {
   F function;
 };
 
-// Happens once. `surely`: without anything else of the program.
+// Happens once.
 class happening final : public completion {
  public:
-  explicit happening(bool surely) noexcept : surely_(surely) {}
+  explicit happening(completed_by whom) noexcept : by_(whom) {}
   void happens() {
     complete([] {});
   }
 
  private:
-  bool comes_from_outside_of(const scheduler&) const noexcept override { return surely_; }
-  const bool surely_;
+  completed_by who_completes(const scheduler&) const noexcept override { return by_; }
+  const completed_by by_;
 };
 
 // Asked of all loops of a pool; each answers for itself.
@@ -60,7 +60,7 @@ class stats_request final : public completion {
   std::vector<loop_stats> take() { return std::move(answers_); }
 
  private:
-  bool comes_from_outside_of(const scheduler&) const noexcept override { return true; }
+  completed_by who_completes(const scheduler&) const noexcept override { return completed_by::another_thread; }
 
   std::vector<loop_stats> answers_;
   std::size_t missing_;
@@ -76,8 +76,8 @@ struct pool_round {
   }
 
   std::unique_ptr<loop_starter> on_each;
-  const std::shared_ptr<happening> running = std::make_shared<happening>(true);
-  const std::shared_ptr<happening> over = std::make_shared<happening>(false);
+  const std::shared_ptr<happening> running = std::make_shared<happening>(completed_by::another_thread);
+  const std::shared_ptr<happening> over = std::make_shared<happening>(completed_by::anybody);
   unsigned prepared = 0;  // loops for which on_each was called
   unsigned begun = 0;     // that run, or have left already
   unsigned left = 0;
@@ -146,16 +146,11 @@ class loop_threads {
       throw_error(std::make_error_code(std::errc::resource_deadlock_would_occur),
                   "loop_pool::join() on one of the pool's own threads, which would wait for itself");
     const std::shared_ptr<pool_round> present = present_round();
-    const wake_reason reason = present == nullptr ? wake_reason::ready : present->over->wait({});
-    if (reason != wake_reason::ready) {
-      if (stops) {
-        stop();
-        present->over->wait_shielded();
-        end_round(present);
-      }
-      throw_if_canceled(reason);
-      throw_error(make_error_code(reason == wake_reason::timed_out ? errc::timed_out : errc::canceled),
-                  "loop_pool::join() in a coroutine that is cancelled, or whose deadline_scope has expired");
+    if (present != nullptr) {
+      stopped_at_exit given_up{*this, stops ? present : nullptr};
+      wait_for(*present->over,
+               "loop_pool::join() in a coroutine that is cancelled, or whose deadline_scope has expired");
+      given_up.what = nullptr;
     }
     rethrow_failure(present);
   }
@@ -174,11 +169,7 @@ class loop_threads {
         each->loop.post([which = each.get()] { which->of.answer(*which); });
       }
     }
-    const wake_reason reason = request->wait({});
-    throw_if_canceled(reason);
-    if (reason != wake_reason::ready)
-      throw_error(make_error_code(reason == wake_reason::timed_out ? errc::timed_out : errc::canceled),
-                  "loop_pool::stats() in a coroutine that is cancelled, or whose deadline_scope has expired");
+    wait_for(*request, "loop_pool::stats() in a coroutine that is cancelled, or whose deadline_scope has expired");
     return request->take();
   }
 
@@ -203,7 +194,25 @@ class loop_threads {
                   "this loop_pool was made before fork(), and its threads are the parent's: make one in the child");
   }
 
+  static void wait_for(completion& what, const char* where) {
+    const wake_reason reason = what.wait({});
+    if (reason == wake_reason::ready) return;
+    throw_if_canceled(reason);
+    throw_error(make_error_code(reason == wake_reason::timed_out ? errc::timed_out : errc::canceled), where);
+  }
+
   // --- rounds ---
+
+  struct stopped_at_exit {
+    loop_threads& of;
+    std::shared_ptr<pool_round> what;
+    ~stopped_at_exit() {
+      if (what == nullptr) return;
+      of.stop();
+      what->over->wait_shielded();
+      of.end_round(what);
+    }
+  };
 
   std::shared_ptr<pool_round> begin_round(std::unique_ptr<loop_starter> on_each) {
     const std::lock_guard lock(mutex_);
@@ -320,19 +329,19 @@ class loop_threads {
   // One loop after the other, and none runs before all are prepared. False: one could not be.
   bool prepare(worker& mine, pool_round& present) {
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return present.prepared == mine.index || present.failure != nullptr; });
-    if (present.failure != nullptr) return false;
     if (present.on_each != nullptr) {
+      changed_.wait(lock, [&] { return present.prepared == mine.index || present.failure != nullptr; });
+      if (present.failure != nullptr) return false;
       lock.unlock();
       {
         const scheduler::entered here(mine.loop);
         present.on_each->begin(mine.loop, mine.index);
       }
       lock.lock();
+      ++present.prepared;
+      changed_.notify_all();
+      changed_.wait(lock, [&] { return present.prepared == size() || present.failure != nullptr; });
     }
-    ++present.prepared;
-    changed_.notify_all();
-    changed_.wait(lock, [&] { return present.prepared == size() || present.failure != nullptr; });
     return present.failure == nullptr;
   }
   // The loop runs when it has looked at the kernel once.
@@ -370,9 +379,17 @@ class loop_threads {
     for (const auto& each : std::exchange(mine.asked, {})) each->answer(mine.index, mine.loop.stats());
   }
 
-  // Until all have unwound theirs, each loop goes on answering: what another one's coroutine, in its cancel_shield,
-  // spawns here is cancelled at once.
+  // All are cancelled before anything runs: who joins another loop's coroutine is not told first that this one was
+  // cancelled, which would be a failure. Until all have unwound theirs, each loop goes on answering: what another one's
+  // coroutine, in its cancel_shield, spawns here is cancelled at once.
   void unwind(worker& mine) {
+    mine.loop.cancel_all();
+    {
+      std::unique_lock lock(mutex_);
+      ++canceled_;
+      changed_.notify_all();
+      changed_.wait(lock, [this] { return canceled_ == threads_; });
+    }
     mine.loop.unwind_all();
     {
       const std::lock_guard lock(mutex_);
@@ -406,14 +423,14 @@ class loop_threads {
   std::vector<std::unique_ptr<worker>> workers_;
   std::atomic<bool> stop_{false};          // asked for, and no round has ended with it yet
   std::atomic<bool> all_finished_{false};  // with their unwinding
-  const std::shared_ptr<happening> unwound_ = std::make_shared<happening>(true);
+  const std::shared_ptr<happening> unwound_ = std::make_shared<happening>(completed_by::another_thread);
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::shared_ptr<pool_round> round_;  // nullptr: not started, or joined
   std::uint64_t rounds_ = 0;           // so far
   unsigned threads_ = 0;
-  unsigned finished_ = 0;
+  unsigned canceled_ = 0, finished_ = 0;
   bool ending_ = false;
 
   loop_threads* before_ = nullptr;

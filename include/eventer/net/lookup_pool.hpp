@@ -62,7 +62,7 @@ class lookup final : public completion {
   bool begun = false;  // a thread has it; under the pool's lock
 
  private:
-  bool comes_from_outside_of(const scheduler&) const noexcept override { return true; }
+  completed_by who_completes(const scheduler&) const noexcept override { return completed_by::another_thread; }
 
   addresses found_ = errc::canceled;
 };
