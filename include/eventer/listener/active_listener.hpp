@@ -200,8 +200,9 @@ class active_listener : public std::enable_shared_from_this<active_listener> {
     admission(admission&&) noexcept = default;
     ~admission() {
       if (listener_ == nullptr) return;
+      const bool last = share_->open.fetch_sub(1) == 1;
       listener_->open_.fetch_sub(1);
-      if (share_->open.fetch_sub(1) == 1) share_->empty.set();
+      if (last) share_->empty.set();
     }
     active_listener& listener() const noexcept { return *listener_; }
     share& here() const noexcept { return *share_; }
@@ -356,13 +357,17 @@ class active_listener : public std::enable_shared_from_this<active_listener> {
     // Behind a proxy the list is for who was announced.
     const access_list& who = config.proxy == proxy_protocol::off ? config.access : config.trusted_proxies;
     if (!who.allows(peer)) return deny(here, "access is denied", peer);
-    if (const std::size_t before = open_.fetch_add(1);
-        config.max_connections != 0 && before >= config.max_connections) {
-      open_.fetch_sub(1);
-      return refuse(here, rules, std::move(stream));
-    }
+    if (!count_one_more(config.max_connections)) return refuse(here, rules, std::move(stream));
     share& there = rules->hands_over ? *shares_[least_busy(here)] : here;
     serve(here, connection_body(admission(shared_from_this(), there), rules, std::move(stream)));
+  }
+  // False: there are so many already.
+  bool count_one_more(std::size_t most) noexcept {
+    std::size_t now = open_.load(std::memory_order_relaxed);
+    do
+      if (most != 0 && now >= most) return false;
+    while (!open_.compare_exchange_weak(now, now + 1));
+    return true;
   }
   void serve(share& here, connection_body body) {
     share& there = body.in.here();

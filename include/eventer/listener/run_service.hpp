@@ -43,6 +43,7 @@ class service : public std::enable_shared_from_this<service> {
     signals_ = std::make_unique<signal_set>(std::initializer_list<int>{SIGHUP, SIGINT, SIGTERM});  // before any thread
     const int result = start_and_serve();
     watchdog_.cancel();
+    if (watchdog_.joinable()) (void)watchdog_.try_join();
     listeners_ = listeners();
     pool_.reset();
     return result;
