@@ -174,6 +174,24 @@ TEST_CASE("a lack that lasts is tried again now and then, not all the time") {
   CHECK(log.lines().size() == 1);
 }
 
+TEST_CASE("where another thread has taken the reserve descriptor's place, the next connection becomes the reserve") {
+  const captured_log log;
+  eventer::run([] {
+    auto acceptor = tcp_acceptor::listen("127.0.0.1:0").value();
+    auto first = eventer::tcp_stream::connect(acceptor.local()).value();
+    auto second = eventer::tcp_stream::connect(acceptor.local()).value();
+    faults injected;
+    injected.fail(call::accept4, EMFILE, 3);  // a pause, the next try, and the one in the reserve's place
+    injected.fail(call::open, EMFILE);
+    auto server = acceptor.accept(2s);
+    REQUIRE(server.has_value());
+    CHECK(acceptor.shed() == 1);
+    CHECK(read_text(first) == end_of_stream_text);
+    CHECK(second.write_all("served").has_value());
+    CHECK(read_text(*server) == "served");
+  });
+}
+
 TEST_CASE("accept waits out that the kernel refuses to watch one more descriptor", "[epoll]") {
   const captured_log log;
   eventer::run([] {

@@ -46,10 +46,10 @@ namespace eventer::inline EVENTER_ABI::system {
 
 // clang-format off
 enum class call {
-  accept4, bind, close, connect, epoll_create1, epoll_ctl, epoll_wait, eventfd, fcntl, fstat, getpeername,
-  getsockname, getsockopt, kevent, kqueue, listen, madvise, mmap, mprotect, munmap, open, pipe2, poll, pthread_create,
-  read, readv, recv, recvmmsg, recvmsg, sched_getaffinity, send, sendmmsg, sendmsg, setsockopt, shutdown, signalfd, socket, socketpair,
-  timerfd_create, timerfd_settime, write, writev,
+  accept4, bind, chmod, close, connect, epoll_create1, epoll_ctl, epoll_wait, eventfd, fcntl, fstat, getpeername,
+  getsockname, getsockopt, kevent, kqueue, listen, lstat, madvise, mmap, mprotect, munmap, open, pipe2, poll,
+  pthread_create, read, readv, recv, recvmmsg, recvmsg, sched_getaffinity, send, sendmmsg, sendmsg, setsockopt,
+  shutdown, signalfd, socket, socketpair, timerfd_create, timerfd_settime, unlink, write, writev,
 };
 // clang-format on
 
@@ -169,6 +169,13 @@ inline int open(const char* path, int flags) noexcept {
 }
 inline int fstat(int fd, struct stat* status) noexcept {
   return detail::injected(call::fstat) ? -1 : ::fstat(fd, status);
+}
+inline int lstat(const char* path, struct stat* status) noexcept {
+  return detail::injected(call::lstat) ? -1 : ::lstat(path, status);
+}
+inline int unlink(const char* path) noexcept { return detail::injected(call::unlink) ? -1 : ::unlink(path); }
+inline int chmod(const char* path, mode_t mode) noexcept {
+  return detail::injected(call::chmod) ? -1 : ::chmod(path, mode);
 }
 inline int fcntl(int fd, int command, int argument = 0) noexcept {
   return detail::injected(call::fcntl) ? -1 : ::fcntl(fd, command, argument);

@@ -62,14 +62,39 @@ class descriptor : wait_source {
   // A read that asked for `asked` bytes got `got` of them. Fewer than asked for means empty only on a byte-stream
   // socket whose last event carried nothing special: with a half-close, urgent data or an error in the same edge no
   // second edge comes. (Before the first event it is safe too: the registration will report whatever there is.)
-  void note_read(std::size_t asked, std::size_t got) noexcept { drained_ = got < asked && byte_stream_ && !special_; }
+  void note_read(std::size_t asked, std::size_t got) noexcept {
+    drained_ = got < asked && byte_stream_ && !special_;
+    unanswered_ = true;
+  }
   // Descriptors came along with what was read, so that less was read than there is.
   void note_descriptors_came() noexcept { special_ = true; }
   // A read answered EAGAIN: everything that was announced has been taken.
   void note_read_would_block() noexcept {
-    drained_ = true;
-    special_ = false;
+    drained_ = !ending_;
+    special_ = ending_;
   }
+
+  // --- how a server that goes away ends it; see any_stream ---
+
+  // Something was read that is not answered yet; something was written, or needs no answer.
+  void note_unanswered() noexcept { unanswered_ = true; }
+  void note_answered() {
+    unanswered_ = false;
+    if (EVENTER_UNLIKELY(ending_)) wake(reader_);
+  }
+  // A request is being worked on, whatever was read and written.
+  void hold_request(bool on) noexcept { held_ = on; }
+  bool is_draining() const noexcept { return draining_; }
+  void begin_draining() noexcept { draining_ = true; }
+  // From now on a read that finds nothing, with everything answered, answers the end of the stream. A reader that waits
+  // tries again first, so that no byte that has come is lost. What was read is never cut off: the next write, or
+  // end_request, comes before the end.
+  void end_when_idle() {
+    draining_ = ending_ = special_ = true;
+    drained_ = false;
+    wake(reader_);
+  }
+  bool ends_now() const noexcept { return ending_ && !unanswered_ && !held_; }
 
   // What an operation holds that is to go on with a descriptor but does not wait for it: it lets others run first, or
   // pauses. The descriptor may go meanwhile.
@@ -85,6 +110,11 @@ class descriptor : wait_source {
       link_ = &which.idle_;
       if (next_ != nullptr) next_->link_ = &next_;
       which.idle_ = this;
+    }
+    // Only to find it, while its loop is this one.
+    void follow(descriptor& which) noexcept {
+      weak_ = 1;
+      hold(which);
     }
     // nullptr if it has gone.
     descriptor* held() const noexcept { return on_; }
@@ -104,6 +134,7 @@ class descriptor : wait_source {
     descriptor* on_ = nullptr;
     idle_hold* next_ = nullptr;
     idle_hold** link_ = nullptr;
+    std::uintptr_t weak_ = 0;  // a whole word: in padding the capture check would see what lay there before
   };
 
   enum class direction : bool { read, write };
@@ -182,6 +213,16 @@ class descriptor : wait_source {
       each->on_ = nullptr;
     }
   }
+  void lose_followers() noexcept {
+    for (idle_hold* each = idle_; each != nullptr;) {
+      idle_hold* const next = each->next_;
+      if (each->weak_ != 0) {
+        each->unlink();
+        each->on_ = nullptr;
+      }
+      each = next;
+    }
+  }
   static void forget_waiter(wait_source& source, wait_node& who) noexcept {
     auto& self = static_cast<descriptor&>(source);
     const bool reads = self.reader_ == &who;
@@ -214,6 +255,10 @@ class descriptor : wait_source {
   bool drained_ : 1 = false;
   bool special_ : 1 = false;
   bool orphaned_ : 1 = false;
+  bool draining_ : 1 = false;
+  bool ending_ : 1 = false;
+  bool unanswered_ : 1 = false;  // something was read since the last write
+  bool held_ : 1 = false;
 
   friend class event_loop;
 };

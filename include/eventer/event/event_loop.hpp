@@ -767,6 +767,7 @@ inline std::error_code descriptor::detach() noexcept {
   if (reader_ != nullptr || writer_ != nullptr) return make_error_code(errc::busy);
   if (transport_ != nullptr && transport_->is_busy()) return make_error_code(errc::busy);
   unregister(true);
+  lose_followers();  // they are on the old loop's thread
   loop_ = nullptr;
   drained_ = special_ = orphaned_ = false;
   return {};

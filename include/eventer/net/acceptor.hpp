@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 
+#include <atomic>
 #include <string_view>
 
 #include "eventer/net/connect.hpp"
@@ -25,21 +26,31 @@ class listening {
   listening() noexcept { open_reserve(); }
 
   // Connections that were closed unserved for want of descriptors.
-  std::uint64_t shed() const noexcept { return shed_; }
+  // Any thread.
+  std::uint64_t shed() const noexcept { return shed_.load(std::memory_order_relaxed); }
   time_point resume_at() const noexcept { return resume_; }
 
-  // One try; the value is the connection's descriptor. Connections that ended while they waited, and a lack of
-  // descriptors or memory, are dealt with here.
-  attempt try_accept(descriptor& socket) {
+  // One try; the value is the connection's descriptor, and `peer`, where it is wanted, its other side's address.
+  // Connections that ended while they waited, and a lack of descriptors or memory, are dealt with here.
+  attempt try_accept(descriptor& socket, endpoint* peer = nullptr) {
     for (unsigned lost = 1;; ++lost) {
-      const int fd = system::accept4(socket.fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+      socklen_t size = endpoint::capacity();
+      const int fd = system::accept4(socket.fd(), peer != nullptr ? peer->data() : nullptr,
+                                     peer != nullptr ? &size : nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
       if (EVENTER_LIKELY(fd >= 0)) {
-        if (EVENTER_UNLIKELY(pause_ != duration::zero())) recovered(socket);
+        if (peer != nullptr) peer->resize(size);
+        if (EVENTER_UNLIKELY(pause_ != duration::zero())) {
+          if (!reserve_) {
+            shed_one(fd);
+            continue;
+          }
+          recovered(socket);
+        }
         return attempt::done(static_cast<std::size_t>(fd));
       }
       switch (errno) {
         case EAGAIN:
-          return attempt::wait_readable();
+          return wait_or_end(socket);
         case EMFILE:
         case ENFILE:
         case ENOBUFS:
@@ -77,7 +88,7 @@ class listening {
     const time_point now = here != nullptr ? here->now() : clock::now();
     if (now >= next_report_) {
       log(log_level::error, "accept on %s: %s; pausing (%llu connections were closed unserved so far)",
-          name_of(socket).c_str(), error.message().c_str(), static_cast<unsigned long long>(shed_));
+          name_of(socket).c_str(), error.message().c_str(), static_cast<unsigned long long>(shed()));
       next_report_ = now + quiet_time;
     }
     pause_ = pause_ == duration::zero() ? first_pause : pause_ * 2 < longest_pause ? pause_ * 2 : longest_pause;
@@ -94,26 +105,33 @@ class listening {
 
   static std::string name_of(const descriptor& socket) { return endpoint::local_of(socket.fd()).to_string(); }
   void open_reserve() noexcept { reserve_.reset(system::open("/dev/null", O_RDONLY | O_CLOEXEC)); }
-  // Accepts some in the reserve descriptor's place and closes them, so that their peers learn it.
+  // Accepts some in the reserve descriptor's place and ends them, so that their peers learn it. Another thread may take
+  // the place in between: then the next connection that is accepted becomes the reserve.
   void shed_some(const descriptor& socket) {
     for (int i = 0; i < shed_at_once; ++i) {
       reserve_.reset();
-      const unique_fd refused(system::accept4(socket.fd(), nullptr, nullptr, SOCK_CLOEXEC));
-      if (!refused) break;
-      ++shed_;
+      const int fd = system::accept4(socket.fd(), nullptr, nullptr, SOCK_CLOEXEC);
+      if (fd < 0) break;
+      shed_one(fd);
     }
-    open_reserve();
+    if (!reserve_) open_reserve();
+  }
+  // Its descriptor is the reserve from now on: closing it first would give it to whichever thread is quickest.
+  void shed_one(int fd) noexcept {
+    (void)system::shutdown(fd, SHUT_RDWR);
+    reserve_.reset(fd);
+    shed_.fetch_add(1, std::memory_order_relaxed);
   }
   void recovered(const descriptor& socket) {
     log(log_level::info, "accept on %s: goes on; %llu connections were closed unserved so far", name_of(socket).c_str(),
-        static_cast<unsigned long long>(shed_));
+        static_cast<unsigned long long>(shed()));
     pause_ = duration::zero();
   }
 
   unique_fd reserve_;
   duration pause_ = duration::zero();
   time_point resume_ = time_point::min(), next_report_ = time_point::min();
-  std::uint64_t shed_ = 0;
+  std::atomic<std::uint64_t> shed_{0};
 };
 
 template <class Stream>

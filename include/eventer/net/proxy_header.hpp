@@ -143,12 +143,12 @@ class proxy_block {
     if (bytes.size() < head) return incomplete_proxy_header(head - bytes.size());
     const std::size_t body = byte(bytes, 14) * 256u + byte(bytes, 15);
     const bool is_local = byte(bytes, 12) == local;
-    const std::size_t addresses = is_local ? 0 : address_bytes(byte(bytes, 13));
-    if (body > proxy_header::longest_v2_body || body < addresses) return malformed_proxy_header;
+    const std::size_t named_bytes = is_local ? 0 : address_bytes(byte(bytes, 13));
+    if (body > proxy_header::longest_v2_body || body < named_bytes) return malformed_proxy_header;
     if (bytes.size() < head + body) return incomplete_proxy_header(head + body - bytes.size());
     into.version = 2;
     const std::string_view rest = bytes.substr(head, body);
-    if (!is_local && !are_extensions(rest.substr(addresses))) return malformed_proxy_header;
+    if (!is_local && !are_extensions(rest.substr(named_bytes))) return malformed_proxy_header;
     if (!is_local) parse_addresses(byte(bytes, 13), rest, into);
     return complete_proxy_header(head + body);
   }

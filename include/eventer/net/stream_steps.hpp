@@ -97,6 +97,11 @@ inline std::error_code set_non_blocking(int fd) noexcept {
   return {};
 }
 
+// A read found nothing.
+EVENTER_ALWAYS_INLINE attempt wait_or_end(const descriptor& from) noexcept {
+  return EVENTER_UNLIKELY(from.ends_now()) ? attempt::failed(errc::end_of_stream) : attempt::wait_readable();
+}
+
 // One try of reading at least a byte; the value is how many.
 EVENTER_ALWAYS_INLINE attempt try_read(descriptor& from, void* into, std::size_t size) {
   if (from.known_empty()) return attempt::wait_readable();
@@ -108,11 +113,14 @@ EVENTER_ALWAYS_INLINE attempt try_read(descriptor& from, void* into, std::size_t
   if (got == 0) return attempt::failed(errc::end_of_stream);
   if (!would_block(errno)) return attempt::failed(errno);
   from.note_read_would_block();
-  return attempt::wait_readable();
+  return wait_or_end(from);
 }
 EVENTER_ALWAYS_INLINE attempt try_write(descriptor& to, const void* from, std::size_t size) {
   const ssize_t written = write_without_signal(to, from, size);
-  if (EVENTER_LIKELY(written >= 0)) return attempt::done(static_cast<std::size_t>(written));
+  if (EVENTER_LIKELY(written >= 0)) {
+    to.note_answered();
+    return attempt::done(static_cast<std::size_t>(written));
+  }
   return would_block(errno) ? attempt::wait_writable() : attempt::failed(errno);
 }
 
@@ -207,13 +215,14 @@ struct read_scattered_step : step_of<std::size_t> {
     if (from.known_empty()) return attempt::wait_readable();
     const ssize_t got = system::readv(from.fd(), parts, static_cast<int>(count));
     if (EVENTER_LIKELY(got > 0)) {
+      from.note_unanswered();
       if (!from.is_made_here_local()) from.note_read(asked, static_cast<std::size_t>(got));  // see read_from_local
       return attempt::done(static_cast<std::size_t>(got));
     }
     if (got == 0) return attempt::failed(errc::end_of_stream);
     if (!would_block(errno)) return attempt::failed(errno);
     from.note_read_would_block();
-    return attempt::wait_readable();
+    return wait_or_end(from);
   }
   static result_type result(std::size_t value) noexcept { return value; }
 
@@ -283,7 +292,10 @@ struct write_gathered_step : step_of<std::size_t> {
     } else {
       taken = without_pipe_signal([&] { return system::writev(to.fd(), parts, static_cast<int>(used)); });
     }
-    if (EVENTER_LIKELY(taken >= 0)) return attempt::done(static_cast<std::size_t>(taken));
+    if (EVENTER_LIKELY(taken >= 0)) {
+      to.note_answered();
+      return attempt::done(static_cast<std::size_t>(taken));
+    }
     return would_block(errno) ? attempt::wait_writable() : attempt::failed(errno);
   }
   void skip(std::size_t bytes) noexcept {
@@ -313,6 +325,7 @@ struct read_until_step : step_of<std::string_view> {
       if (into->size() >= limit || found != std::string::npos) return attempt::failed(errc::would_not_fit);
       searched = into->size() < delimiter.size() ? 0 : into->size() - delimiter.size() + 1;
       const std::size_t before = into->size();
+      if (before > 0) from.note_unanswered();  // a part of the next request is here
       into->resize(before + (limit - before < piece ? limit - before : piece));
       const attempt tried = try_read(from, into->data() + before, into->size() - before);
       into->resize(before + (tried.is_done() ? tried.value() : 0));

@@ -18,8 +18,8 @@ namespace eventer::inline EVENTER_ABI {
 template <class Mutex>
 class [[nodiscard]] blocking_lock_guard {
  public:
-  explicit blocking_lock_guard(Mutex& mutex, const char* file = __builtin_FILE(), unsigned line = __builtin_LINE())
-      : mutex_(mutex) {
+  explicit blocking_lock_guard(Mutex& which, const char* file = __builtin_FILE(), unsigned line = __builtin_LINE())
+      : mutex_(which) {
     mutex_.lock();
     detail::held_locks& held = detail::held_locks::of_thread();
     before_ = held;

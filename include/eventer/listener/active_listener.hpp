@@ -1,0 +1,454 @@
+// active_listener: one listener that runs, its sockets and its connections, spread over the loops.
+//
+// What a loop has to do with it is a share, which only that loop touches, but for the counts. Connections and acceptors
+// are coroutines that keep the whole alive. Nobody waits for room: beyond max_connections a connection is accepted and
+// refused, so that no queue is stranded.
+#pragma once
+
+#include <atomic>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "eventer/coro/deadline_scope.hpp"
+#include "eventer/coro/sync/manual_reset_event.hpp"
+#include "eventer/event/event_loop.hpp"
+#include "eventer/listener/listener_registry.hpp"
+#include "eventer/listener/listening_socket.hpp"
+#include "eventer/net/proxy_header.hpp"
+
+namespace eventer::inline EVENTER_ABI {
+
+struct listener_statistics {
+  std::string type;
+  std::string address;  // as it was configured
+  std::string local;    // as the kernel says: with the port that it has chosen
+  std::size_t open = 0;
+  std::uint64_t accepted = 0;  // all, also those that were refused or denied then
+  std::uint64_t refused = 0;   // beyond max_connections
+  std::uint64_t denied = 0;    // by an access list, or for want of a PROXY header that is believed
+  std::uint64_t shed = 0;      // closed unserved for want of descriptors or memory
+  std::uint64_t failed = 0;    // whose function has thrown
+};
+
+namespace detail {
+
+// Coroutine names must outlive their loop: each is kept once, for ever.
+inline const char* lasting_name(const std::string& name) {
+  static std::mutex& mutex = *new std::mutex;
+  static std::set<std::string>& all = *new std::set<std::string>;
+  const std::lock_guard lock(mutex);
+  return all.insert(name).first->c_str();
+}
+
+// What holds for connections that come from now on; replaced as a whole.
+struct listener_rules {
+  listener_config config;
+  std::shared_ptr<const connection_function> serve, refuse;
+  const char* name;  // of its coroutines
+  bool hands_over;   // to whichever loop is least busy; else the loop that accepts serves
+
+  listener_rules(const listener_config& from, const listener_registry::entry& by, bool hand_over)
+      : config(from), serve(by.serve), refuse(by.refuse), name(lasting_name(from.type)), hands_over(hand_over) {}
+};
+
+class active_listener : public std::enable_shared_from_this<active_listener> {
+ public:
+  using sockets = std::vector<std::unique_ptr<listening_socket>>;
+
+  // The sockets listen already, but nobody accepts before start(). Socket i is accepted on loop (first + i).
+  active_listener(const std::vector<event_loop*>& loops, std::shared_ptr<const listener_rules> rules, std::size_t first)
+      : first_(first), rules_(rules) {
+    for (event_loop* const each : loops) shares_.push_back(std::make_unique<share>(*each, rules));
+  }
+
+  // --- by whoever controls it, one at a time; but for config(), socket() and start(), also from any thread ---
+
+  const listener_config& config() const noexcept { return rules_->config; }
+  std::size_t socket_count() const {
+    const std::lock_guard lock(mutex_);
+    return places_.size();
+  }
+  listening_socket& socket(std::size_t which) const noexcept { return *places_[which]->socket; }
+
+  void start(sockets add) {
+    const std::lock_guard lock(mutex_);
+    if (!add.empty() && places_.empty()) local_ = add.front()->local();
+    for (auto& each : add) {
+      const std::size_t on = (first_ + places_.size()) % shares_.size();
+      places_.push_back(std::make_shared<place>(std::move(each), on));
+      (void)shares_[on]->loop.spawn(spawn_options{.name = "acceptor"}, accept_body{shared_from_this(), places_.back()});
+    }
+  }
+  // Gives up its last sockets, so that `left` stay. Returns: a handle for each, to be joined.
+  std::vector<join_handle<void>> leave(std::size_t left) {
+    const std::lock_guard lock(mutex_);
+    std::vector<join_handle<void>> all;
+    for (; places_.size() > left; places_.pop_back()) {
+      const std::shared_ptr<place>& last = places_.back();
+      all.push_back(shares_[last->on]->loop.spawn(spawn_options{.name = "acceptor leaves"},
+                                                  leave_body{shared_from_this(), last, left == 0}));
+    }
+    return all;
+  }
+  std::vector<join_handle<void>> change(std::shared_ptr<const listener_rules> to) {
+    const std::lock_guard lock(mutex_);
+    rules_ = to;
+    for (const auto& each : places_) each->socket->apply(to->config);
+    return on_each_loop([to](share& here) { here.rules = to; });
+  }
+  // Connections may learn that they should end.
+  std::vector<join_handle<void>> begin_draining() {
+    return on_each_loop([](share& here) {
+      here.draining = true;
+      for (connection* each = here.first; each != nullptr; each = each->next)
+        if (descriptor* const file = each->file.held()) file->begin_draining();
+    });
+  }
+  // Ends idle connections at a time, cancels the rest at a second, and waits for their end. Returns: for each loop, how
+  // many were cancelled. Requires: nobody accepts any more.
+  std::vector<join_handle<std::size_t>> finish(time_point idle, time_point limit) {
+    std::vector<join_handle<std::size_t>> all;
+    for (const auto& each : shares_)
+      all.push_back(each->loop.spawn(spawn_options{.name = "listener drains"},
+                                     finish_body{shared_from_this(), each.get(), idle, limit}));
+    return all;
+  }
+  // Closes everything, without waiting. A loop that does not run does its part when it runs again, or ends.
+  void abandon() {
+    const std::lock_guard lock(mutex_);
+    for (const auto& each : shares_) {
+      std::vector<std::shared_ptr<place>> here;
+      for (const auto& one : places_)
+        if (shares_[one->on] == each) here.push_back(one);
+      auto close_here = [self = shared_from_this(), on = each.get(), here = std::move(here)] {
+        for (const auto& one : here) one->socket->close();
+        cancel_all(*on);
+      };
+      if (scheduler::current() == &each->loop)
+        close_here();
+      else
+        each->loop.post(std::move(close_here));
+    }
+  }
+
+  listener_statistics statistics() const {
+    const std::lock_guard lock(mutex_);
+    listener_statistics result;
+    result.type = config().type;
+    result.address = config().address;
+    result.local = local_.to_string();
+    result.open = open_.load(std::memory_order_relaxed);
+    for (const auto& each : places_) result.shed += each->socket->shed();
+    for (const auto& each : shares_) {
+      result.accepted += each->accepted.load(std::memory_order_relaxed);
+      result.refused += each->refused.load(std::memory_order_relaxed);
+      result.denied += each->denied.load(std::memory_order_relaxed);
+      result.shed += each->shed.load(std::memory_order_relaxed);
+      result.failed += each->failed.load(std::memory_order_relaxed);
+    }
+    return result;
+  }
+
+ private:
+  using count = std::atomic<std::uint64_t>;
+  static void add_to(count& which) noexcept { which.fetch_add(1, std::memory_order_relaxed); }
+
+  // In a list of its share while its coroutine runs. A part of the coroutine's closure, which is not on a stack.
+  struct connection {
+    control_block* block = nullptr;
+    descriptor::idle_hold file;
+    connection *next = nullptr, *previous = nullptr;
+  };
+  struct share {
+    share(event_loop& l, std::shared_ptr<const listener_rules> r) : loop(l), rules(std::move(r)) {}
+
+    event_loop& loop;
+    std::atomic<std::size_t> open{0};  // with those that are on their way to this loop
+    shared_event empty{true};          // set whenever `open` becomes 0
+    count accepted{0}, refused{0}, denied{0}, shed{0}, failed{0};
+    // Of the loop's thread:
+    std::shared_ptr<const listener_rules> rules;
+    connection* first = nullptr;
+    bool draining = false, ending = false, canceled = false;
+    std::size_t turn = 0;      // of handing over
+    std::size_t refusing = 0;  // politely, now
+    time_point next_report = time_point::min();
+  };
+  struct place {
+    place(std::unique_ptr<listening_socket> s, std::size_t index) : socket(std::move(s)), on(index) {}
+    std::unique_ptr<listening_socket> socket;
+    std::size_t on;  // the loop that accepts
+    shared_event left;
+  };
+  static constexpr duration quiet_time = std::chrono::seconds(10);  // between two lines about the same
+  static constexpr duration refusal_time = std::chrono::seconds(1);
+  static constexpr duration proxy_header_time = std::chrono::seconds(5);
+  static constexpr duration farewell_time = std::chrono::seconds(1);  // of those that were cancelled
+  static constexpr std::size_t refusals_at_once = 64;
+
+  // A connection's place among those that are open, from its admission to its end, wherever it is.
+  class admission {
+   public:
+    admission(std::shared_ptr<active_listener> l, share& s) noexcept : listener_(std::move(l)), share_(&s) {
+      share_->open.fetch_add(1);
+    }
+    admission(admission&&) noexcept = default;
+    ~admission() {
+      if (listener_ == nullptr) return;
+      const bool last = share_->open.fetch_sub(1) == 1;
+      listener_->open_.fetch_sub(1);
+      if (last) share_->empty.set();
+    }
+    active_listener& listener() const noexcept { return *listener_; }
+    share& here() const noexcept { return *share_; }
+
+   private:
+    std::shared_ptr<active_listener> listener_;
+    share* share_;
+  };
+
+  struct accept_body {
+    std::shared_ptr<active_listener> listener;
+    std::shared_ptr<place> at;
+
+    void operator()() const {
+      struct at_end {
+        place& from;
+        ~at_end() {
+          from.socket->close();
+          from.left.set();
+        }
+      } const end{*at};
+      endpoint peer;
+      while (auto stream = at->socket->accept(peer)) listener->take(at->on, std::move(*stream), peer);
+    }
+  };
+  struct leave_body {
+    std::shared_ptr<active_listener> listener;
+    std::shared_ptr<place> at;
+    bool is_last;  // else others with the same address take what comes
+
+    void operator()() const {
+      const duration time = is_last ? at->socket->refuse_new() : listening_socket::handshake_time;
+      if (time > duration::zero()) sleep_for(time);
+      at->socket->end_when_empty();
+      at->left.wait();
+      listener->shares_[at->on]->shed.fetch_add(at->socket->shed());
+    }
+  };
+  struct finish_body {
+    std::shared_ptr<active_listener> listener;
+    share* here;
+    time_point idle, limit;
+
+    std::size_t operator()() const {
+      if (wait_until_empty(*here, idle)) return 0;
+      here->ending = true;
+      for (connection* each = here->first; each != nullptr; each = each->next)
+        if (descriptor* const file = each->file.held()) file->end_when_idle();
+      if (wait_until_empty(*here, limit)) return 0;
+      const std::size_t left = here->open.load();
+      cancel_all(*here);
+      if (!wait_until_empty(*here, deadline_after(scheduler::current()->now(), farewell_time)))
+        log(log_level::error, "listener %s: %zu connections do not end although they were cancelled",
+            config_text(*here), here->open.load());
+      return left;
+    }
+  };
+  struct connection_body {
+    admission in;
+    std::shared_ptr<const listener_rules> rules;
+    any_stream stream;
+    connection me;
+
+    connection_body(admission a, std::shared_ptr<const listener_rules> r, any_stream s) noexcept
+        : in(std::move(a)), rules(std::move(r)), stream(std::move(s)) {}
+    connection_body(connection_body&& other) noexcept  // before it runs
+        : in(std::move(other.in)), rules(std::move(other.rules)), stream(std::move(other.stream)) {}
+
+    void operator()() {
+      if (!begin()) return;
+      struct at_end {
+        connection_body& self;
+        ~at_end() { self.leave_list(); }
+      } const end{*this};
+      if (rules->config.proxy != proxy_protocol::off && !read_announcement()) return;
+      try {
+        rules->serve->call(std::move(stream), rules->config);
+      } catch (const cancelled&) {
+        throw;
+      }
+      EVENTER_REFUSE_THREAD_EXIT
+      catch (...) {
+        failed(std::current_exception());
+      }
+    }
+
+   private:
+    EVENTER_NOINLINE bool begin() {
+      share& here = in.here();
+      if (here.canceled) return false;
+      me.block = scheduler::running_block();
+      me.file.follow(*stream.file());
+      if (here.draining) stream.file()->begin_draining();
+      if (here.ending) stream.file()->end_when_idle();
+      me.next = here.first;
+      if (me.next != nullptr) me.next->previous = &me;
+      here.first = &me;
+      return true;
+    }
+    EVENTER_NOINLINE void leave_list() noexcept {
+      (me.previous != nullptr ? me.previous->next : in.here().first) = me.next;
+      if (me.next != nullptr) me.next->previous = me.previous;
+      (void)me.file.let_go();
+    }
+    EVENTER_NOINLINE bool read_announcement() {
+      const auto said = read_proxy_header(stream, proxy_header_time);
+      if (said && said->names_addresses()) stream.announce_peer(said->source);
+      const bool allowed = said.has_value() && rules->config.access.allows(stream.peer());
+      stream.end_request();  // which the header was not
+      if (!allowed)
+        in.listener().deny(in.here(), said ? "access is denied" : said.error().message().c_str(), stream.peer());
+      return allowed;
+    }
+    EVENTER_NOINLINE void failed(const std::exception_ptr& failure) {
+      add_to(in.here().failed);
+      log(log_level::error, "a connection of listener %s (%s) has ended with an exception%s",
+          rules->config.address.c_str(), rules->name, text_of(failure).c_str());
+    }
+  };
+  struct refusal_body {
+    std::shared_ptr<active_listener> listener;
+    share* here;
+    std::shared_ptr<const listener_rules> rules;
+    any_stream stream;
+
+    void operator()() {
+      struct at_end {
+        share& here;
+        ~at_end() { --here.refusing; }
+      };
+      ++here->refusing;
+      const at_end end{*here};
+      const deadline_scope short_time(refusal_time);
+      try {
+        rules->refuse->call(std::move(stream), rules->config);
+      } catch (const cancelled&) {
+        throw;
+      }
+      EVENTER_REFUSE_THREAD_EXIT
+      catch (...) {
+        add_to(here->failed);
+      }
+    }
+  };
+
+  // A connection has come, on loop `on`.
+  void take(std::size_t on, any_stream stream, const endpoint& peer) {
+    share& here = *shares_[on];
+    const std::shared_ptr<const listener_rules> rules = here.rules;
+    const listener_config& config = rules->config;
+    add_to(here.accepted);
+    // Behind a proxy the list is for who was announced.
+    const access_list& who = config.proxy == proxy_protocol::off ? config.access : config.trusted_proxies;
+    if (!who.allows(peer)) return deny(here, "access is denied", peer);
+    if (!count_one_more(config.max_connections)) return refuse(here, rules, std::move(stream));
+    share& there = rules->hands_over ? *shares_[least_busy(here)] : here;
+    serve(here, connection_body(admission(shared_from_this(), there), rules, std::move(stream)));
+  }
+  // False: there are so many already.
+  bool count_one_more(std::size_t most) noexcept {
+    std::size_t now = open_.load(std::memory_order_relaxed);
+    do
+      if (most != 0 && now >= most) return false;
+    while (!open_.compare_exchange_weak(now, now + 1));
+    return true;
+  }
+  void serve(share& here, connection_body body) {
+    share& there = body.in.here();
+    const spawn_options options{.name = body.rules->name};
+    try {
+      (void)there.loop.spawn(options, std::move(body));
+    } catch (const std::system_error& failure) {
+      add_to(here.shed);
+      if (may_report(here))
+        log(log_level::error, "listener %s: %s: connections are closed unserved", config_text(here),
+            failure.code().message().c_str());
+    }
+  }
+  EVENTER_NOINLINE void refuse(share& here, const std::shared_ptr<const listener_rules>& rules, any_stream stream) {
+    add_to(here.refused);
+    if (may_report(here))
+      log(log_level::warning, "listener %s: more than %zu connections: others are refused", config_text(here),
+          rules->config.max_connections);
+    if (rules->refuse == nullptr || here.refusing >= refusals_at_once) return;
+    try {
+      (void)here.loop.spawn(spawn_options{.name = "refusal"},
+                            refusal_body{shared_from_this(), &here, rules, std::move(stream)});
+    } catch (const std::system_error&) {
+      add_to(here.shed);
+    }
+  }
+  EVENTER_NOINLINE void deny(share& here, const char* why, const endpoint& peer) {
+    add_to(here.denied);
+    if (may_report(here))
+      log(log_level::warning, "listener %s: %s is closed: %s", config_text(here), peer.to_string().c_str(), why);
+  }
+
+  // The loop with the fewest connections of this listener; of several the next one in turn.
+  std::size_t least_busy(share& here) const noexcept {
+    const std::size_t from = here.turn++ % shares_.size();
+    std::size_t best = from;
+    for (std::size_t i = 1; i < shares_.size(); ++i) {
+      const std::size_t each = (from + i) % shares_.size();
+      if (shares_[each]->open.load(std::memory_order_relaxed) < shares_[best]->open.load(std::memory_order_relaxed))
+        best = each;
+    }
+    return best;
+  }
+
+  template <class F>
+  std::vector<join_handle<void>> on_each_loop(const F& change) {
+    std::vector<join_handle<void>> all;
+    for (const auto& each : shares_)
+      all.push_back(each->loop.spawn(spawn_options{.name = "listener"},
+                                     [self = shared_from_this(), here = each.get(), change] { change(*here); }));
+    return all;
+  }
+  // False: not until then.
+  static bool wait_until_empty(share& here, time_point until) {
+    while (here.open.load() > 0) {
+      here.empty.reset();
+      if (here.open.load() > 0 && !here.empty.wait(until)) return here.open.load() == 0;
+    }
+    return true;
+  }
+  static void cancel_all(share& here) {
+    here.canceled = true;
+    for (connection* each = here.first; each != nullptr; each = each->next) here.loop.cancel(*each->block);
+  }
+  static bool may_report(share& here) noexcept {
+    const time_point now = here.loop.now();
+    if (now < here.next_report) return false;
+    here.next_report = now + quiet_time;
+    return true;
+  }
+  static const char* config_text(const share& here) noexcept { return here.rules->config.address.c_str(); }
+
+  const std::size_t first_;
+  std::vector<std::unique_ptr<share>> shares_;  // one for each loop
+  mutable std::mutex mutex_;                    // of the next three
+  endpoint local_;
+  std::shared_ptr<const listener_rules> rules_;
+  std::vector<std::shared_ptr<place>> places_;
+  std::atomic<std::size_t> open_{0};
+};
+
+}  // namespace detail
+
+}  // namespace eventer::inline EVENTER_ABI
