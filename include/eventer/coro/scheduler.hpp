@@ -466,9 +466,9 @@ class EVENTER_API scheduler {
   post_queue& posts() noexcept { return posts_; }
   const post_queue& posts() const noexcept { return posts_; }
   // For messages of others that may come after this loop's end. Requires: the loop's thread.
-  const counted_ptr<detail::mailbox>& mailbox() {
-    if (EVENTER_UNLIKELY(!mailbox_)) mailbox_ = make_counted<detail::mailbox>(*this);
-    return mailbox_;
+  detail::mailbox& mailbox() {
+    if (EVENTER_UNLIKELY(mailbox_ == nullptr)) mailbox_ = new detail::mailbox(*this);
+    return *mailbox_;
   }
 
   // For the capture check: the closure of a `call` of the running coroutine holds `address` at `offset`.
@@ -622,13 +622,12 @@ class EVENTER_API scheduler {
   // No message comes from elsewhere any more; those that have come are destroyed. Not in a forked child, where a thread
   // that is not there may have been delivering.
   void close_mailbox() {
-    if (mailbox_) mailbox_->close();
+    if (mailbox_ != nullptr) mailbox_->close();
     posts_.discard();
+    if (mailbox_ != nullptr) std::exchange(mailbox_, nullptr)->leave();
   }
-  void renew_mailbox() noexcept {
-    if (mailbox_) ++mailbox_->owners;  // the parent's threads, as this process sees them, hold it for ever
-    mailbox_ = {};
-  }
+  // The parent's threads, as this process sees them, use it for ever.
+  void renew_mailbox() noexcept { mailbox_ = nullptr; }
 
   // Nobody is left who could catch what a callback or a posted function throws now.
   template <class F>
@@ -1031,7 +1030,7 @@ class EVENTER_API scheduler {
   std::size_t continuation_count_ = 0;
   continuation forgotten_{[](continuation&) {}};  // stands in the ready queue for one that was forgotten
   std::size_t outside_waits_ = 0, shared_waits_ = 0, unfinished_ = 0;
-  counted_ptr<detail::mailbox> mailbox_;
+  detail::mailbox* mailbox_ = nullptr;
   std::size_t selects_ = 0;
   std::size_t adapted_now_ = 0;
   unsigned unwinding_rounds_ = 0;

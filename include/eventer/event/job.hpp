@@ -68,7 +68,7 @@ struct job : post_queue::message, wait_source {
   stage at = stage::made;
 
   // The loop that it came from.
-  counted_ptr<mailbox> home;
+  mailbox* home = nullptr;
   scheduler* loop = nullptr;
   wait_node* node = nullptr;  // who waits
   bool kept = true;           // somebody will ask for the result
@@ -81,16 +81,26 @@ struct job : post_queue::message, wait_source {
     node->waiting_on = this;
     return loop->park();
   }
-  void count(bool begins) noexcept {
-    if (loop == nullptr || is_counted == begins) return;
-    is_counted = begins;
-    loop->count_outside_wait(begins);
+  // On its loop: it is submitted; it is the loop's again; nobody waits for it any more.
+  void goes_out() noexcept {
+    if (loop == nullptr) return;
+    home->expect();
+    is_counted = true;
+    loop->count_outside_wait(true);
+  }
+  void is_back() noexcept {
+    if (loop == nullptr) return;
+    home->no_longer_expected();
+    is_not_waited_for();
+  }
+  void is_not_waited_for() noexcept {
+    if (std::exchange(is_counted, false)) loop->count_outside_wait(false);
   }
 
  private:
   static void come_home(post_queue::message* which, bool) {
     job& self = static_cast<job&>(*which);
-    self.count(false);
+    self.is_back();
     self.is_home = true;
     if (!self.kept) return self.destroy(&self);
     wait_node* const who = std::exchange(self.node, nullptr);

@@ -82,7 +82,7 @@ class job_wait {
   bool submit(scheduler* loop, bool may_wait, std::shared_ptr<room_for_job>* entered) {
     if (loop != nullptr) {
       job_->loop = loop;
-      job_->home = loop->mailbox();
+      job_->home = &loop->mailbox();
     }
     refusal_ = workers_->submit(*job_, key_, may_wait, entered);
     if (!refusal_) return true;
@@ -153,7 +153,7 @@ class job_wait {
   bool stop_waiting(job_end how) {
     end(how);
     if (workers_->withdraw(*job_)) {
-      job_->count(false);
+      job_->is_back();
       return true;
     }
     if (abandons_ || workers_->forked()) {
@@ -176,7 +176,7 @@ class job_wait {
   void give_up_job() noexcept {
     workers_->count_abandoned();
     job* const left = std::exchange(job_, nullptr);
-    left->count(false);
+    left->is_not_waited_for();
     left->kept = false;
     if (left->node != nullptr) left->node->waiting_on = nullptr;
     left->node = nullptr;
@@ -186,7 +186,7 @@ class job_wait {
     if (job_ == nullptr) return;
     if (is_out()) {
       if (!workers_->withdraw(*job_)) return give_up_job();
-      job_->count(false);
+      job_->is_back();
     }
     job_->destroy(job_);
   }

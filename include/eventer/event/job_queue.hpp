@@ -213,7 +213,7 @@ class brings_jobs {
     what->kept = false;
     if (scheduler* const here = scheduler::current(); here != nullptr) {
       what->loop = here;
-      what->home = here->mailbox();
+      what->home = &here->mailbox();
     }
     std::shared_ptr<room_for_job> entered;
     if (const std::error_code error = to->submit(*what, self().key(), lines_up(*to), &entered)) return error;
@@ -221,7 +221,7 @@ class brings_jobs {
     if (entered == nullptr) return {};
     const wake_reason reason = entered->wait({});
     if (reason == wake_reason::ready || !to->withdraw(*sent, *entered)) return {};
-    sent->count(false);
+    sent->is_back();
     sent->destroy(sent);
     throw_if_canceled(reason);
     return reason == wake_reason::timed_out ? errc::timed_out : errc::canceled;

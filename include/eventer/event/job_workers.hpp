@@ -144,21 +144,28 @@ class job_backlog {
   std::atomic<std::size_t> queued_{0};  // written under the lock
 };
 
-// A mutex under which little is done: whoever finds it taken looks again for a moment before it sleeps.
+// A mutex under which little is done: whoever finds it taken looks again for a moment before it sleeps. (Drepper,
+// "Futexes Are Tricky", the second mutex.)
 class brief_mutex {
  public:
-  void lock() {
+  void lock() noexcept {
+    std::uint32_t seen = open;
+    if (EVENTER_LIKELY(word_.compare_exchange_strong(seen, taken, std::memory_order_acquire))) return;
     for (int i = 0; i < looks; ++i) {
-      if (mutex_.try_lock()) return;
       relax();
+      seen = word_.load(std::memory_order_relaxed);
+      if (seen == open && word_.compare_exchange_strong(seen, taken, std::memory_order_acquire)) return;
     }
-    mutex_.lock();
+    while (word_.exchange(awaited, std::memory_order_acquire) != open) system::sleep_while(word_, awaited, no_deadline);
   }
-  void unlock() { mutex_.unlock(); }
+  void unlock() noexcept {
+    if (EVENTER_UNLIKELY(word_.exchange(open, std::memory_order_release) == awaited)) system::wake_sleeper(word_);
+  }
 
  private:
-  static constexpr int looks = 50;
-  std::mutex mutex_;
+  static constexpr std::uint32_t open = 0, taken = 1, awaited = 2;
+  static constexpr int looks = 100;
+  std::atomic<std::uint32_t> word_{open};
 };
 
 class job_workers : public counted<std::atomic<std::uint32_t>> {
@@ -201,7 +208,7 @@ class job_workers : public counted<std::atomic<std::uint32_t>> {
       return error_from_errno(error);
     }
     ++stats_.submitted;
-    which.count(true);
+    which.goes_out();
     worker* const sleeper = call_one();
     lock.unlock();
     if (sleeper != nullptr) system::wake_sleeper(sleeper->called);
@@ -283,7 +290,7 @@ class job_workers : public counted<std::atomic<std::uint32_t>> {
       if (each == nullptr) continue;
       each->at = job::stage::dropped;
       ++stats_.withdrawn;
-      if (!each->home && each->kept)
+      if (each->home == nullptr && each->kept)
         each->thread->wake();  // whose the job is
       else
         left.push_back(*each);
@@ -424,7 +431,7 @@ class job_workers : public counted<std::atomic<std::uint32_t>> {
     which.at = job::stage::finished;
     admit();
     ++being_handed_back_;
-    if (which.home || !which.kept) return true;
+    if (which.home != nullptr || !which.kept) return true;
     which.thread->wake();
     --being_handed_back_;
     if (all_is_done()) tell_drained();
@@ -439,8 +446,7 @@ class job_workers : public counted<std::atomic<std::uint32_t>> {
     if (EVENTER_UNLIKELY(which.nobody_waits && which.failure != nullptr))
       log(log_level::error, "an exception left a job of the queue \"%s\", for which nobody waits%s", name_.c_str(),
           text_of(which.failure).c_str());
-    const counted_ptr<mailbox> home = std::move(which.home);
-    if (!home || !home->deliver(which)) which.destroy(&which);
+    if (which.home == nullptr || !which.home->deliver(which)) which.destroy(&which);
   }
   // Looks for work for a moment, one thread of the queue at a time: whoever sends one job after the other needs no
   // system call for it. True: there is some.
