@@ -467,7 +467,10 @@ class EVENTER_API scheduler {
   const post_queue& posts() const noexcept { return posts_; }
   // For messages of others that may come after this loop's end. Requires: the loop's thread.
   const counted_ptr<detail::mailbox>& mailbox() {
-    if (EVENTER_UNLIKELY(!mailbox_)) mailbox_ = make_counted<detail::mailbox>(*this);
+    if (EVENTER_UNLIKELY(!mailbox_)) {
+      mailbox_ = make_counted<detail::mailbox>(*this);
+      if (hears_nobody_) mailbox_->close();
+    }
     return mailbox_;
   }
 
@@ -622,6 +625,7 @@ class EVENTER_API scheduler {
   // No message comes from elsewhere any more; those that have come are destroyed. Not in a forked child, where a thread
   // that is not there may have been delivering.
   void close_mailbox() {
+    hears_nobody_ = true;  // what is destroyed now may bring a job
     if (mailbox_) mailbox_->close();
     posts_.discard();
   }
@@ -1014,6 +1018,7 @@ class EVENTER_API scheduler {
   unsigned entered_ = 0;
   bool observed_ = false;
   bool wakes_when_touched_ = false;
+  bool hears_nobody_ = false;  // any more
   void (*on_step_)(scheduler&, const char* what) = nullptr;
   ring_buffer<wait_node*> ready_;
   control_block_store* store_;
