@@ -752,8 +752,10 @@ inline void descriptor::close() noexcept {
 
 inline int descriptor::release() noexcept {
   if (!open_) return -1;
-  if (transport_ != nullptr) transport_->release();
-  return let_go(true);
+  if (transport_ != nullptr) fd_ = transport_->release(fd_);
+  const int fd = let_go(true);
+  transport_.reset();
+  return fd;
 }
 
 inline std::error_code descriptor::detach() noexcept {

@@ -174,12 +174,6 @@ class brings_jobs {
     if (!error && entered != nullptr) throw_if_canceled(entered->wait({}));  // it is lined up in any case
     return error;
   }
-  // For the library: work() and complete() of submit(), where nobody can wait for room.
-  template <class Work, class Complete>
-  std::error_code submit_at_once(Work work, Complete complete) const {
-    std::shared_ptr<room_for_job> entered;
-    return start<Work>(std::move(work), std::move(complete), {}, true, entered);
-  }
   // For the library: post() where nobody can wait, on a loop. The job lines up where there is no room.
   template <class F>
   std::error_code post_at_once(F function) const {
