@@ -33,10 +33,11 @@ namespace eventer::inline EVENTER_ABI::detail {
 
 inline constexpr std::size_t longest_config = 1 << 20;
 
-// Looks for what toml++ would follow with recursion (values in values, and tables made by dotted keys, which it does
-// not count), search linearly (dotted keys, each among all before), or take for granted. Version 3.3 asserts that a
-// table's name begins as one and that what looks like a time is one, and where it looks for blanks it has no answer for
-// most letters beyond ASCII; without assertions all that is undefined. The guard has to see strings and comments as
+// Looks at the text as a sequence of names, values, strings and brackets, and refuses what toml++ would follow with
+// recursion (values in values, and tables made by dotted keys, which it does not count), search linearly (dotted keys,
+// each among all before) or take for granted. Version 3.3 asserts that a table's name begins as one, that what looks
+// like a time is one and that brackets match, and where it looks for blanks it has no answer for most letters beyond
+// ASCII; without assertions all that is undefined. The guard has to see where strings and comments begin and end as
 // toml++ does, up to the first error.
 class toml_guard {
  public:
@@ -56,68 +57,88 @@ class toml_guard {
 
  private:
   static constexpr std::size_t deepest = 8, most_dots = 10'000;
+  static constexpr const char* not_separated = "expected a new line, a comma, = or an opening bracket before this";
 
   const char* refusal_of(char each) noexcept {
     switch (each) {
+      case ' ':
+      case '\t':
+      case '\r':
+        return nullptr;
+      case '\n':
+        dots_ = 0;
+        if (depth_ == 0) assigned_ = false;
+        return nullptr;
       case '#':
-        skip_to_line_end();
-        break;
+        while (at_ + 1 < text_.size() && text_[at_ + 1] != '\n') ++at_;
+        return nullptr;
       case '"':
       case '\'':
-        if (!may_begin()) return "expected nothing directly before the quote";
-        if (!skip_string()) return "expected an escape behind the backslash, or a line that goes on with ASCII";
-        break;
+        if (!may_begin()) return not_separated;
+        return skip_string() ? nullptr : "expected an escape behind the backslash, or a line that goes on with ASCII";
       case '[':
-        if (depth_ == 0 && previous_ != '=' && !is_table_header()) return "expected a table's name behind the bracket";
-        [[fallthrough]];
       case '{':
-        dots_ = 0;
-        if (++depth_ > deepest) return "values are nested too deeply: at most 8 levels";
-        break;
+        return opened(each);
       case ']':
       case '}':
-        if (depth_ > 0) --depth_;
-        break;
-      case '.':
-        if (++dots_ > deepest) return "a key has too many parts: at most 9";
-        if (++all_dots_ > most_dots) return "too many dots outside of strings: at most 10000";
-        break;
-      case ':':  // only times have one
-        return "expected quotes around what has a colon in it";
-      case '\n':
+        return closed(each);
       case '=':
+        dots_ = 0;
+        if (in_value()) return "expected a name before the =";
+        assigned_ = true;
+        return nullptr;
       case ',':
         dots_ = 0;
-        break;
+        if (innermost() == '{') assigned_ = false;
+        return nullptr;
+      case '.':
+        if (++dots_ > deepest) return "a key has too many parts: at most 9";
+        return ++all_dots_ > most_dots ? "too many dots outside of strings: at most 10000" : nullptr;
+      case ':':  // only times have one
+        return "expected quotes around what has a colon in it";
       default:
-        if (at_ > 0 && is_blank(text_[at_ - 1]) && !is_blank(each) && each != '\r' && !may_begin())
-          return "expected one value, or one name, without blanks in it";
         if (!is_ascii(each)) return "expected ASCII outside of strings and comments: put it in quotes";
-        break;
+        return may_begin() || goes_on() ? nullptr : not_separated;
     }
+  }
+  const char* opened(char bracket) noexcept {
+    if (!may_begin()) return not_separated;
+    const bool is_header = bracket == '[' && !assigned_ && (depth_ == 0 || innermost() == header);
+    if (is_header && depth_ == 0 && !has_table_name()) return "expected a table's name behind the bracket";
+    dots_ = 0;
+    if (depth_ == deepest) return "values are nested too deeply: at most 8 levels";
+    brackets_[depth_++] = is_header ? header : bracket;
+    if (bracket == '{') assigned_ = false;
     return nullptr;
   }
+  const char* closed(char bracket) noexcept {
+    if (depth_ == 0 || (bracket == '}') != (innermost() == '{')) return "a bracket is closed that was not opened";
+    --depth_;
+    assigned_ = true;  // of which this was the value; nothing follows a header either
+    return nullptr;
+  }
+  char innermost() const noexcept { return depth_ > 0 ? brackets_[depth_ - 1] : '\0'; }
+  bool in_value() const noexcept { return assigned_ || innermost() == '['; }
   // Whether a name or a value may begin behind what was before.
-  bool may_begin() const noexcept { return std::string_view("\n=,[{.").find(previous_) != std::string_view::npos; }
-  static bool is_blank(char each) noexcept { return each == ' ' || each == '\t'; }
+  bool may_begin() const noexcept {
+    return std::string_view("\n=,[{").find(previous_) != std::string_view::npos || (previous_ == '.' && !in_value());
+  }
+  // Whether this is one more letter of a name or a number.
+  bool goes_on() const noexcept {
+    return !is_blank(text_[at_ - 1]) && std::string_view("\"']}").find(previous_) == std::string_view::npos;
+  }
+  static bool is_blank(char each) noexcept { return each == ' ' || each == '\t' || each == '\r'; }
   static bool is_ascii(char each) noexcept { return static_cast<unsigned char>(each) < 0x80; }
   // What has no name at all toml++ sees itself.
-  bool is_table_header() const noexcept {
-    std::size_t at = after_blanks(at_ + 1);
-    if (at < text_.size() && text_[at] == '[') at = after_blanks(at + 1);
+  bool has_table_name() const noexcept {
+    std::size_t at = text_.find_first_not_of(" \t", at_ + 1);
+    if (at < text_.size() && text_[at] == '[') at = text_.find_first_not_of(" \t", at + 1);
     if (at >= text_.size()) return true;
     const char first = text_[at];
     return (first >= 'a' && first <= 'z') || (first >= 'A' && first <= 'Z') || (first >= '0' && first <= '9') ||
-           first == '-' || first == '_' || first == '"' || first == '\'' || first == ']';
-  }
-  std::size_t after_blanks(std::size_t at) const noexcept {
-    while (at < text_.size() && is_blank(text_[at])) ++at;
-    return at;
+           std::string_view("-_\"']").find(first) != std::string_view::npos;
   }
   // Stops on the last character that belongs to it.
-  void skip_to_line_end() noexcept {
-    while (at_ + 1 < text_.size() && text_[at_ + 1] != '\n') ++at_;
-  }
   bool skip_string() noexcept {
     const char quote = text_[at_];
     const bool escapes = quote == '"';
@@ -143,9 +164,13 @@ class toml_guard {
     return at == std::string_view::npos || is_ascii(text_[at]);
   }
 
+  static constexpr char header = 'h';  // an opening bracket of [table] or [[array]]
+
   std::string_view text_;
-  char previous_ = '\n';  // the last one that was no blank
   std::size_t at_ = 0, depth_ = 0, dots_ = 0, all_dots_ = 0;
+  char brackets_[deepest] = {};
+  char previous_ = '\n';   // the last one that was no blank
+  bool assigned_ = false;  // behind the = of this line, or of this name in an inline table
 };
 
 [[noreturn]] inline void refuse_config(const std::string& file, std::size_t line, std::size_t column,
