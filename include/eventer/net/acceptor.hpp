@@ -5,7 +5,9 @@
 #include <fcntl.h>
 
 #include <atomic>
+#include <mutex>
 #include <string_view>
+#include <utility>
 
 #include "eventer/net/connect.hpp"
 #include "eventer/net/stream.hpp"
@@ -20,10 +22,69 @@ struct listen_options {
 
 namespace detail {
 
+// One descriptor that is kept for the moment in which there is no other left: in its place a connection can be accepted
+// and ended, so that its peer learns it. All listening sockets of the process share it. Where another thread is quicker
+// to take the place, the next connection that any of them accepts becomes the reserve.
+class descriptor_reserve {
+ public:
+  static void add_user() noexcept {
+    const std::lock_guard lock(mutex_);
+    if (users_++ == 0) open_again();
+  }
+  static void remove_user() noexcept {
+    const std::lock_guard lock(mutex_);
+    if (--users_ > 0) return;
+    missing_.store(false);
+    if (fd_ >= 0) system::close(std::exchange(fd_, -1));
+  }
+  static bool is_missing() noexcept { return EVENTER_UNLIKELY(missing_.load()); }
+  // Ends a connection and keeps its descriptor. False: somebody else was first, and it goes on.
+  static bool refill(int connection) noexcept {
+    const std::lock_guard lock(mutex_);
+    if (fd_ >= 0) return false;
+    keep(connection);
+    return true;
+  }
+  // Accepts and ends so many. Returns: how many there were.
+  static int shed(int socket, int most) noexcept {
+    const std::lock_guard lock(mutex_);
+    int count = 0;
+    for (; count < most && fd_ >= 0; ++count) {
+      missing_.store(true);  // first: whoever accepts in its place asks, and waits for what comes of this
+      system::close(std::exchange(fd_, -1));
+      const int connection = system::accept4(socket, nullptr, nullptr, SOCK_CLOEXEC);
+      if (connection < 0) break;
+      keep(connection);
+    }
+    if (fd_ < 0) open_again();
+    return count;
+  }
+
+ private:
+  // Closing it first would give its place to whoever is quickest.
+  static void keep(int connection) noexcept {
+    (void)system::shutdown(connection, SHUT_RDWR);
+    fd_ = connection;
+    missing_.store(false);
+  }
+  static void open_again() noexcept {
+    fd_ = system::open("/dev/null", O_RDONLY | O_CLOEXEC);
+    missing_.store(fd_ < 0);
+  }
+
+  static inline constinit std::mutex mutex_;
+  static inline constinit int fd_ = -1;
+  static inline constinit std::size_t users_ = 0;
+  static inline constinit std::atomic<bool> missing_{false};
+};
+
 // What a listening socket remembers between two calls of accept. On the heap, beside its descriptor.
 class listening {
  public:
-  listening() noexcept { open_reserve(); }
+  listening() noexcept { descriptor_reserve::add_user(); }
+  listening(const listening&) = delete;
+  listening& operator=(const listening&) = delete;
+  ~listening() { descriptor_reserve::remove_user(); }
 
   // Connections that were closed unserved for want of descriptors.
   // Any thread.
@@ -39,13 +100,11 @@ class listening {
                                      peer != nullptr ? &size : nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
       if (EVENTER_LIKELY(fd >= 0)) {
         if (peer != nullptr) peer->resize(size);
-        if (EVENTER_UNLIKELY(pause_ != duration::zero())) {
-          if (!reserve_) {
-            shed_one(fd);
-            continue;
-          }
-          recovered(socket);
+        if (descriptor_reserve::is_missing() && descriptor_reserve::refill(fd)) {
+          shed_.fetch_add(1, std::memory_order_relaxed);
+          continue;
         }
+        if (EVENTER_UNLIKELY(pause_ != duration::zero())) recovered(socket);
         return attempt::done(static_cast<std::size_t>(fd));
       }
       switch (errno) {
@@ -57,7 +116,9 @@ class listening {
         case ENOMEM: {
           const std::error_code error = error_from_errno(errno);
           // The first time connections wait in the backlog, while others may end.
-          if (pause_ != duration::zero()) shed_some(socket);
+          if (pause_ != duration::zero())
+            shed_.fetch_add(static_cast<unsigned>(descriptor_reserve::shed(socket.fd(), shed_at_once)),
+                            std::memory_order_relaxed);
           return pause(socket, error);
         }
         // The connection ended, or its network did, before it was taken; Linux passes such errors of the new socket on.
@@ -104,31 +165,12 @@ class listening {
   static constexpr unsigned lost_before_pause = 64;
 
   static std::string name_of(const descriptor& socket) { return endpoint::local_of(socket.fd()).to_string(); }
-  void open_reserve() noexcept { reserve_.reset(system::open("/dev/null", O_RDONLY | O_CLOEXEC)); }
-  // Accepts some in the reserve descriptor's place and ends them, so that their peers learn it. Another thread may take
-  // the place in between: then the next connection that is accepted becomes the reserve.
-  void shed_some(const descriptor& socket) {
-    for (int i = 0; i < shed_at_once; ++i) {
-      reserve_.reset();
-      const int fd = system::accept4(socket.fd(), nullptr, nullptr, SOCK_CLOEXEC);
-      if (fd < 0) break;
-      shed_one(fd);
-    }
-    if (!reserve_) open_reserve();
-  }
-  // Its descriptor is the reserve from now on: closing it first would give it to whichever thread is quickest.
-  void shed_one(int fd) noexcept {
-    (void)system::shutdown(fd, SHUT_RDWR);
-    reserve_.reset(fd);
-    shed_.fetch_add(1, std::memory_order_relaxed);
-  }
   void recovered(const descriptor& socket) {
     log(log_level::info, "accept on %s: goes on; %llu connections were closed unserved so far", name_of(socket).c_str(),
         static_cast<unsigned long long>(shed()));
     pause_ = duration::zero();
   }
 
-  unique_fd reserve_;
   duration pause_ = duration::zero();
   time_point resume_ = time_point::min(), next_report_ = time_point::min();
   std::atomic<std::uint64_t> shed_{0};
