@@ -768,7 +768,7 @@ TEST_CASE("broken rules around jobs are sentences") {
                  "job_queue::submit on a thread without a running loop"));
   CHECK(contains(says([] { eventer::run_blocking([] { ::pthread_exit(nullptr); }); }), "pthread_exit in a job"));
   CHECK(contains(says([] {
-                   auto once = job_queue("test").async_run([] {});
+                   auto once = job_queue::shared().async_run([] {});
                    eventer::await(std::move(once));
                    eventer::await(std::move(once));
                  }),
