@@ -78,7 +78,7 @@ class job_wait {
 
  private:
   void refuse_second_wait() const {
-    if (EVENTER_UNLIKELY(job_ == nullptr))
+    if (EVENTER_UNLIKELY(job_ == nullptr || how_ != job_end::none))
       broken_rule("a job_queue's operation is awaited a second time: async_run() gives one for each job");
   }
   void end(job_end how) noexcept { how_ = how; }
