@@ -402,7 +402,8 @@ TEST_CASE("a loop that ends gives its jobs a grace, and leaves one that never en
       [&] {
         (void)eventer::spawn([=] { queue.run([=, w = witness(closure)] { never->wait(); }); });
         (void)eventer::spawn([](job_queue q, std::shared_ptr<barrier> b) -> eventer::task<void> {
-          co_await q.async_run([b] { b->wait(); });
+          auto job = [b] { b->wait(); };  // g++ 12.2 would destroy a temporary's copy twice
+          co_await q.async_run(std::move(job));
         }(queue, never));
         eventer::yield();
         eventer::yield();
@@ -560,6 +561,173 @@ TEST_CASE("a foreign coroutine awaits a job, and is destroyed while it waits") {
   gate->open();
 }
 
+TEST_CASE("the last handle of a queue may go in a callback, and with a closure on its loop: nobody waits there") {
+  const auto gate = make_barrier();
+  const auto closure = std::make_shared<witness::record>();
+  eventer::run([&] {
+    auto queue = std::make_unique<job_queue>("test");
+    CHECK(queue->post([gate, w = witness(closure)] { gate->wait(); }));
+    gate->until_waiting(1);
+    const auto last = std::make_shared<std::unique_ptr<job_queue>>(std::move(queue));
+    eventer::event_loop::current().post([last] { last->reset(); });
+    yield_until([&] { return *last == nullptr; });
+    CHECK(closure->alive > 0);
+    gate->open();
+    yield_until([&] { return closure->alive == 0; });
+  });
+  // The job itself has the last one, and comes home with it.
+  const auto own = std::make_shared<witness::record>();
+  for (int i = 0; i < 200; ++i)
+    eventer::run([&] {
+      CHECK(job_queue("test").post([] {}));
+      job_queue queue("test");
+      CHECK(queue.post([queue, w = witness(own)] {}));
+      { const job_queue last = std::move(queue); }
+      yield_until([&] { return own->alive == 0; });
+    });
+}
+
+TEST_CASE(
+    "a queue that ends in an expired deadline_scope, or in a job of another queue, waits for its jobs all the same") {
+  captured_log log;
+  const auto gate = make_barrier();
+  eventer::run([&] {
+    auto ends = eventer::spawn([gate] {
+      job_queue queue("test", {.shutdown_grace = 1h});
+      (void)queue.post([gate] { gate->wait(); });
+      gate->until_waiting(1);
+      const eventer::deadline_scope over(0s);
+      { const job_queue last = std::move(queue); }
+      return gate->passed();
+    });
+    for (int i = 0; i < 10; ++i) eventer::yield();
+    CHECK_FALSE(ends.done());
+    gate->open();
+    CHECK(ends.join() == 1);
+  });
+  const int passed = job_queue("outer").run([] {
+    const auto inner = make_barrier();
+    {
+      job_queue queue("inner", {.shutdown_grace = 1h});
+      (void)queue.post([inner] { inner->wait(); });
+      inner->until_waiting(1);
+      inner->open();
+    }
+    return inner->passed();
+  });
+  CHECK(passed == 1);
+  CHECK(log.lines().empty());
+}
+
+TEST_CASE(
+    "a C++20 coroutine is destroyed while its wait is over but for its job: its loop's end does not wait for it") {
+  job_queue queue("test", {.max_concurrency = 1});
+  const auto gate = make_barrier();
+  eventer::manual_clock clock;
+  const auto start = clock.now();
+  eventer::run(
+      [&] {
+        {
+          const by_hand waits = [](job_queue q, std::shared_ptr<barrier> b) -> by_hand {
+            auto job = [b] { b->wait(); };
+            (void)co_await eventer::async_when_any(q.async_run(std::move(job)), eventer::after(1h));
+          }(queue, gate);
+          waits.handle.resume();
+          gate->until_waiting(1);
+          clock.advance(1h);
+          for (int i = 0; i < 10; ++i) eventer::yield();
+        }
+        CHECK(queue.stats().abandoned == 1);
+        (void)eventer::spawn([] { eventer::sleep_for(100h); });
+        eventer::yield();
+      },
+      {.clock = &clock, .shutdown_grace = 10h});
+  CHECK(clock.now() - start < 10h);
+  gate->open();
+}
+
+TEST_CASE("a loop that ends gives its jobs their grace in real time, whatever its clock does") {
+  job_queue queue("test");
+  const auto closure = std::make_shared<witness::record>();
+  for (const auto idle : {eventer::manual_clock::when_idle::wait, eventer::manual_clock::when_idle::jump}) {
+    captured_log log;
+    const auto gate = make_barrier(), never = make_barrier();
+    eventer::manual_clock clock(idle);
+    eventer::run(
+        [&] {
+          (void)eventer::spawn([=] { queue.run([=, w = witness(closure)] { gate->wait(); }); });
+          eventer::yield();
+          gate->until_waiting(1);
+          (void)queue.post([gate] { gate->open(); });  // perhaps when the loop is ending
+        },
+        {.clock = &clock, .shutdown_grace = 1h});
+    CHECK(closure->alive == 0);
+    CHECK(log.lines().empty());
+    eventer::run(
+        [&] {
+          (void)eventer::spawn([=] { queue.run([=] { never->wait(); }); });
+          eventer::yield();
+          never->until_waiting(1);
+        },
+        {.clock = &clock, .shutdown_grace = 1ms});
+    CHECK(log.count("the job is left behind") == 1);
+    never->open();
+    CHECK(queue.drain(10s) == 0);
+  }
+}
+
+TEST_CASE("a backlog without a limit has room") {
+  job_queue queue("test", {.max_concurrency = 2, .max_backlog = SIZE_MAX});
+  CHECK(queue.run_for(100s, [] { return 1; }).value() == 1);
+}
+
+TEST_CASE("a coroutine that is cancelled already does not post a job that has to wait for room") {
+  job_queue queue("test", {.max_concurrency = 1, .max_backlog = 0});
+  const auto gate = make_barrier();
+  const auto closure = std::make_shared<witness::record>();
+  eventer::run([&] {
+    CHECK(queue.post([gate] { gate->wait(); }));
+    gate->until_waiting(1);
+    eventer::join_handle<void> posts;
+    posts = eventer::spawn([=, &posts] {
+      posts.cancel();
+      (void)queue.post([w = witness(closure)] {});
+    });
+    CHECK(posts.try_join().error() == std::errc::operation_canceled);
+    CHECK(closure->alive == 0);
+    CHECK(queue.stats().waiting_for_room == 0);
+    gate->open();
+    CHECK(queue.drain(10s) == 0);
+    CHECK(queue.stats().submitted == 2);
+    CHECK(queue.stats().withdrawn == 1);
+  });
+}
+
+TEST_CASE("the threads of a forked child may come to a queue all at once", "[no-emulator]") {
+  if (EVENTER_TSAN) EVENTER_SKIP("no threads in a forked child under ThreadSanitizer");
+  job_queue queue("test");
+  queue.run([] {});
+  const child_result child = run_in_child([&] {
+    std::atomic<int> sum{0};
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 4; ++t)
+      threads.emplace_back([&] {
+        for (int i = 0; i < 100; ++i) sum += queue.run([] { return 1; });
+      });
+    for (auto& each : threads) each.join();
+    std::printf("%d of %d\n", sum.load(), static_cast<int>(queue.stats().completed));
+  });
+  CHECK(child.output == "400 of 400\n");
+}
+
+TEST_CASE("a duration beyond an hour keeps its place in the quantiles") {
+  eventer::duration_histogram times;
+  for (int i = 0; i < 9; ++i) times.record(1ms);
+  times.record(100h);
+  CHECK(times.quantile(0.9) < 2ms);
+  CHECK(times.quantile(1) == 100h);
+}
+
 TEST_CASE("the calls of api.md compile: default queue, options by name, statistics") {
   eventer::run([&] {
     CHECK(eventer::run_blocking([] { return 1; }) == 1);
@@ -599,6 +767,12 @@ TEST_CASE("broken rules around jobs are sentences") {
   CHECK(contains(run_in_child([] { (void)job_queue("test").submit([] {}, [] {}, [](std::error_code) {}); }).output,
                  "job_queue::submit on a thread without a running loop"));
   CHECK(contains(says([] { eventer::run_blocking([] { ::pthread_exit(nullptr); }); }), "pthread_exit in a job"));
+  CHECK(contains(says([] {
+                   auto once = job_queue("test").async_run([] {});
+                   eventer::await(std::move(once));
+                   eventer::await(std::move(once));
+                 }),
+                 "a job_queue's operation is awaited a second time"));
 }
 
 TEST_CASE("a job that holds a reference to a local on a shared stack is reported, in release builds too",
@@ -623,6 +797,20 @@ TEST_CASE("a job that holds a reference to a local on a shared stack is reported
   CHECK(contains(from_own_stack.output, "two"));
   CHECK_FALSE(contains(from_own_stack.output, "job_queue::run in"));
   CHECK(contains(from_own_stack.output, "job_queue::run_for in coroutine"));
+  const child_result complete = run_in_child([] {
+    eventer::run([] {
+      int local = 1;
+      const auto to = job_queue::shared();
+      (void)to.submit(
+          eventer::unchecked([&local] { (void)local; }), [] {}, [](std::error_code) {});
+      std::puts("so far");
+      std::fflush(stdout);
+      (void)to.submit([] {}, [] {}, [&local](std::error_code) { (void)local; });
+    });
+  });
+  const std::size_t middle = complete.output.find("so far");
+  CHECK(middle == 0);
+  CHECK(contains(complete.output, "job_queue::submit in coroutine"));
 }
 
 TEST_CASE("a forked child has job threads of its own, whatever the parent's do", "[no-emulator]") {

@@ -150,6 +150,64 @@ TEST_CASE("a file that is closed while a thread reads it keeps its number until 
   });
 }
 
+TEST_CASE("a reader and a writer of one file at once: each is told what has become of his own") {
+  eventer::run([] {
+    for (int i = 0; i < 200; ++i) {
+      const auto file = open_file("0123456789abcdef");
+      auto writes = start_write<stackful>(file, "WRITE");
+      auto reads = start_read<stackful>(file, {}, 3);
+      CHECK(writes.get() == "ok");
+      CHECK(reads.get() == "567");
+      CHECK(content(file->native_handle()) == "WRITE56789abcdef");
+    }
+  });
+}
+
+TEST_CASE("what a coroutine writes in a cancel_shield while its loop ends gets into the file") {
+  std::string told;
+  const int copy = [&] {
+    auto file = open_file("");
+    const int duplicate = ::dup(file->native_handle());
+    eventer::run([&told, file] {
+      const auto threads = std::make_shared<occupied>();
+      (void)eventer::spawn([file, &told] {
+        const eventer::cancel_shield to_the_end;
+        const auto text = std::make_shared<std::string>(300'000, 'x');
+        told = file->write_all(*text).has_value() ? "written" : "lost";
+      });
+      (void)eventer::spawn([threads] {
+        const std::shared_ptr<void> at_end(nullptr, [threads](void*) { threads->release(); });
+        eventer::sleep_for(1h);
+      });
+      eventer::yield();
+      eventer::yield();
+    });
+    return duplicate;
+  }();
+  CHECK(told == "written");
+  CHECK(content(copy).size() == 300'000);
+  ::close(copy);
+}
+
+TEST_CASE("a file given back while a thread reads it comes as a duplicate, and its number goes when that has ended") {
+  eventer::run([] {
+    const auto file = open_file("0123456789");
+    const int number = file->native_handle();
+    occupied threads;
+    auto reads = start_read<stackful>(file, {}, 4);
+    eventer::yield();
+    const int given = file->release();
+    CHECK(given != number);
+    CHECK(reads.get() == "<closed on this side>");
+    CHECK(::fcntl(number, F_GETFD) >= 0);
+    threads.release();
+    yield_until([&] { return ::fcntl(number, F_GETFD) < 0; });
+    CHECK(::lseek(given, 0, SEEK_CUR) == 0);
+    CHECK(content(given) == "0123456789");
+    ::close(given);
+  });
+}
+
 TEST_CASE("a reader that is cancelled goes at once, and its loop may end before the thread has read") {
   const auto gate = make_barrier();
   std::unique_ptr<occupied> threads;

@@ -33,7 +33,8 @@ class duration_histogram {
   duration sum() const noexcept { return ticks(sum_); }
   duration max() const noexcept { return ticks(max_); }
   duration mean() const noexcept { return ticks(count_ == 0 ? 0 : sum_ / count_); }
-  // At most `share` (0 to 1) of the values are greater than what this answers: the upper end of a bucket, or max().
+  // At least `share` (0 to 1) of the values are not greater than what this answers: the upper end of a bucket, or
+  // max().
   duration quantile(double share) const noexcept {
     const double wanted = share * static_cast<double>(count_);
     std::uint64_t seen = 0;
@@ -41,7 +42,7 @@ class duration_histogram {
       seen += buckets_[i];
       if (seen == 0 || static_cast<double>(seen) < wanted) continue;
       const std::uint64_t end = last_of(i);
-      return ticks(end < max_ ? end : max_);
+      return ticks(end < max_ && i + 1 < bucket_count ? end : max_);
     }
     return ticks(max_);
   }

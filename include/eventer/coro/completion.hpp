@@ -31,16 +31,9 @@ class completion : public std::enable_shared_from_this<completion> {
   }
 
   // Waits here: ready, timed_out or canceled.
-  wake_reason wait(time_limit limit) {
-    if (done()) return wake_reason::ready;
-    scheduler* const here = scheduler::current();
-    if (here == nullptr) return wait_on_thread(limit.resolve(clock::now()));
-    if (here->running() == nullptr)
-      broken_rule("waiting in a callback would block its loop: wait in a coroutine, or co_await");
-    if (here->cancellation_due()) return wake_reason::canceled;
-    wait_node& me = *here->running();
-    return add_waiter(*here, me, here->within_scope(here->resolve(limit))) ? here->park() : wake_reason::ready;
-  }
+  wake_reason wait(time_limit limit) { return wait(limit, false); }
+  // The same, not shortened by a deadline_scope.
+  wake_reason wait_beyond_scopes(time_limit limit) { return wait(limit, true); }
   // Waits until it has happened, whatever happens meanwhile: shielded, and beyond a deadline_scope. Where no coroutine
   // can park, and in one whose loop waits no longer, the thread blocks.
   void wait_shielded() noexcept {
@@ -109,6 +102,17 @@ class completion : public std::enable_shared_from_this<completion> {
     record** link = nullptr;
   };
 
+  wake_reason wait(time_limit limit, bool beyond_scopes) {
+    if (done()) return wake_reason::ready;
+    scheduler* const here = scheduler::current();
+    if (here == nullptr) return wait_on_thread(limit.resolve(clock::now()));
+    if (here->running() == nullptr)
+      broken_rule("waiting in a callback would block its loop: wait in a coroutine, or co_await");
+    if (here->cancellation_due()) return wake_reason::canceled;
+    wait_node& me = *here->running();
+    const time_point end = here->resolve(limit);
+    return add_waiter(*here, me, beyond_scopes ? end : here->within_scope(end)) ? here->park() : wake_reason::ready;
+  }
   static scheduler& scheduler_for_waiters() {
     scheduler* const here = scheduler::current();
     if (here == nullptr) broken_rule("an operation is started on a thread without a running loop");

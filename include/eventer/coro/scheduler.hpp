@@ -467,7 +467,10 @@ class EVENTER_API scheduler {
   const post_queue& posts() const noexcept { return posts_; }
   // For messages of others that may come after this loop's end. Requires: the loop's thread.
   detail::mailbox& mailbox() {
-    if (EVENTER_UNLIKELY(mailbox_ == nullptr)) mailbox_ = new detail::mailbox(*this);
+    if (EVENTER_UNLIKELY(mailbox_ == nullptr)) {
+      mailbox_ = new detail::mailbox(*this);
+      if (hears_nobody_) mailbox_->close();
+    }
     return *mailbox_;
   }
 
@@ -580,6 +583,7 @@ class EVENTER_API scheduler {
     });
     store_->owner = nullptr;
     if (store_->orphans == 0) delete store_;
+    if (mailbox_ != nullptr) mailbox_->leave();
   }
 
   // Called when an exception has left a coroutine, and nobody can take it any more.
@@ -622,6 +626,7 @@ class EVENTER_API scheduler {
   // No message comes from elsewhere any more; those that have come are destroyed. Not in a forked child, where a thread
   // that is not there may have been delivering.
   void close_mailbox() {
+    hears_nobody_ = true;  // what is destroyed now may bring a job
     if (mailbox_ != nullptr) mailbox_->close();
     posts_.discard();
     if (mailbox_ != nullptr) std::exchange(mailbox_, nullptr)->leave();
@@ -1013,6 +1018,7 @@ class EVENTER_API scheduler {
   unsigned entered_ = 0;
   bool observed_ = false;
   bool wakes_when_touched_ = false;
+  bool hears_nobody_ = false;  // any more
   void (*on_step_)(scheduler&, const char* what) = nullptr;
   ring_buffer<wait_node*> ready_;
   control_block_store* store_;

@@ -399,8 +399,16 @@ class EVENTER_API event_loop final : public scheduler {
     const alarm at(*this, end);
     // Where nobody would advance the clock meanwhile, only what is ready goes on.
     const bool time_passes = options_.clock == nullptr || options_.clock->jumps_when_idle();
-    do at_end([&] { turn([&] { return time_passes && !at.over && has_shielded(); }); });
-    while (has_shielded() && (time_passes ? !at.over && now() < end : ready_count() > 0));
+    // But other threads go on in any case, in real time.
+    if (options_.clock != nullptr) outside_end_ = deadline_after(clock::now(), options_.shutdown_grace);
+    const auto may_go_on = [&] {
+      if (!has_shielded()) return false;
+      if (options_.clock != nullptr && outside_waits() > 0) return clock::now() < outside_end_;
+      return time_passes && !at.over && now() < end;
+    };
+    do at_end([&] { turn(may_go_on); });
+    while (may_go_on() || (!time_passes && has_shielded() && ready_count() > 0));
+    outside_end_ = no_deadline;
   }
 
   template <class Condition>
@@ -446,7 +454,7 @@ class EVENTER_API event_loop final : public scheduler {
   }
   EVENTER_NOINLINE time_point next_wait_of_manual_clock() {
     if (timers().earliest() <= now()) return time_point::min();
-    if (!options_.clock->jumps_when_idle() || outside_waits() > 0) return no_deadline;
+    if (!options_.clock->jumps_when_idle() || outside_waits() > 0) return outside_end_;
     jump_to_ = timers().earliest();
     return time_point::min();
   }
@@ -526,7 +534,7 @@ class EVENTER_API event_loop final : public scheduler {
     if (EVENTER_UNLIKELY(stats_.registrations == 0 && foreign_.empty() && living() > 0 &&
                          outside_waits() + shared_waits() == 0 && !deadlock_reported_))
       report_deadlock();
-    return no_deadline;
+    return outside_end_;
   }
 
   void dispatch() {
@@ -641,6 +649,7 @@ class EVENTER_API event_loop final : public scheduler {
   bool embedded_ = false;  // native_handle() was asked for
   bool looked_ = false;    // at the kernel, in the last turn
   time_point jump_to_ = no_deadline;
+  time_point outside_end_ = no_deadline;  // to which a loop of a manual clock that ends waits for other threads
   process_mark process_;
   std::unique_ptr<char[]> scratch_;
   std::vector<std::unique_ptr<descriptor::idle_hold>> idle_holds_;  // that nobody uses now
@@ -759,8 +768,10 @@ inline void descriptor::close() noexcept {
 
 inline int descriptor::release() noexcept {
   if (!open_) return -1;
-  if (transport_ != nullptr) transport_->release();
-  return let_go(true);
+  if (transport_ != nullptr) fd_ = transport_->release(fd_);
+  const int fd = let_go(true);
+  transport_.reset();
+  return fd;
 }
 
 inline std::error_code descriptor::detach() noexcept {

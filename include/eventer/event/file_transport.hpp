@@ -29,7 +29,7 @@ class file_transport final : public transport {
   }
   void writer_left() noexcept override { file_->drop_write(); }
   bool is_busy() const noexcept override { return file_->is_out(); }
-  void release() noexcept override { file_->release(); }
+  int release(int fd) noexcept override { return file_->release(fd); }
 
   static bool is_for(int fd) noexcept {
     struct stat status {};
@@ -61,26 +61,32 @@ class file_transport final : public transport {
         return static_cast<ssize_t>(taken);
       }
       if (scheduler::current() == nullptr) return system::read(fd_, into, size);
-      if (std::exchange(read_ended_, false)) return answer();
+      if (read_.is_due()) return read_.answer();
       if (is_out()) return would_block();
       return start(purpose::read, size);
     }
     ssize_t write(const void* from, std::size_t size) noexcept {
-      if (std::exchange(wrote_, false)) return answer();
+      if (written_.is_due()) return written_.answer();
       if (is_out()) return would_block();
       step_back();
-      read_ended_ = false;
+      read_ = {};
       if (scheduler::current() == nullptr) return system::write(fd_, from, size);
       return start(purpose::write, size, from);
     }
     // Nobody will ask what has become of it.
     void drop_write() noexcept {
-      wrote_ = false;
+      written_ = {};
       if (out_ == purpose::write) out_ = purpose::write_for_nobody;
     }
-    void release() noexcept {
-      if (!is_out()) step_back();
+    // Where a job uses the number it stays here, and a duplicate is given: else the caller could close it, and the job
+    // would meet what is opened under it next.
+    int release(int fd) noexcept {
+      released_ = true;
+      if (is_out())
+        if (const int duplicate = system::fcntl(fd_, F_DUPFD_CLOEXEC); duplicate >= 0) return duplicate;
+      step_back();
       owned_ = false;
+      return fd;
     }
 
    private:
@@ -89,10 +95,6 @@ class file_transport final : public transport {
     static ssize_t would_block() noexcept {
       errno = EAGAIN;
       return -1;
-    }
-    ssize_t answer() const noexcept {
-      errno = error_;
-      return result_;
     }
     // The file's position is where its reader is, and not where he may come to.
     void step_back() noexcept {
@@ -122,47 +124,76 @@ class file_transport final : public transport {
 #if EVENTER_EXCEPTIONS
       try {
 #endif
-        const std::error_code error =
-            job_queue::files().submit_at_once([self = shared_from_this(), what, size] { self->work(what, size); },
-                                              [self = shared_from_this()](std::error_code end) { self->ended(end); });
-        return error ? ENOBUFS : 0;  // no thread; EAGAIN would mean something else here
+        // No thread; EAGAIN would mean something else here.
+        return job_queue::files().post_at_once(step{shared_from_this(), what, size}) ? ENOBUFS : 0;
 #if EVENTER_EXCEPTIONS
       } catch (const std::bad_alloc&) {
         return ENOMEM;
       }
 #endif
     }
+    // A job. It is destroyed on its loop when it comes home, if the loop is still there. Nobody waits for it, so that a
+    // loop that is ending does not give it up: who is in a cancel_shield goes on with his file.
+    struct step {
+      step(std::shared_ptr<file>&& with, purpose to_do, std::size_t bytes) noexcept
+          : self(std::move(with)), what(to_do), size(bytes) {}
+      step(step&&) noexcept = default;
+      ~step() {
+        if (self != nullptr && scheduler::current() != nullptr) self->ended();
+      }
+      void operator()() const noexcept { self->work(what, size); }
+
+      std::shared_ptr<file> self;
+      purpose what;
+      std::size_t size;
+    };
     // On a thread of the queue.
     void work(purpose what, std::size_t size) noexcept {
       result_ = what == purpose::read ? system::read(fd_, bytes_.get(), size) : system::write(fd_, bytes_.get(), size);
       error_ = errno;
     }
-    // On the loop again; also, with an error, where it ends before the job.
-    void ended(std::error_code end) noexcept {
-      if (end) {
-        owner = nullptr;  // and goes with the loop
-        return;
-      }
+    // On the loop again; also where there was no thread for it.
+    void ended() noexcept {
       const purpose was = std::exchange(out_, purpose::none);
+      if (was == purpose::none) return;
       if (was == purpose::read && result_ > 0) {
         begin_ = 0;
         unread_ = static_cast<std::size_t>(result_);
+        if (released_) step_back();
       } else if (was == purpose::read) {
-        read_ended_ = true;
+        read_ = {true, result_, error_};
       } else if (was == purpose::write) {
-        wrote_ = true;
+        written_ = {true, result_, error_};
       }
       if (owner != nullptr) owner->on_event(io_mask::read | io_mask::write);
     }
 
+    // What a job has come to, kept for who asks, as the next job may be out by then.
+    class outcome {
+     public:
+      outcome() noexcept = default;
+      outcome(bool due, ssize_t result, int error) noexcept : due_(due), result_(result), error_(error) {}
+      bool is_due() const noexcept { return due_; }
+      ssize_t answer() noexcept {
+        due_ = false;
+        errno = error_;
+        return result_;
+      }
+
+     private:
+      bool due_ = false;
+      ssize_t result_ = 0;
+      int error_ = 0;
+    };
+
     const int fd_;
-    bool owned_ = true;
+    bool owned_ = true, released_ = false;
     purpose out_ = purpose::none;
-    bool read_ended_ = false, wrote_ = false;  // result_ is to be asked for
+    outcome read_, written_;  // the end of the file or an error; bytes or an error
     std::unique_ptr<char[]> bytes_;
     std::size_t room_ = 0, begin_ = 0, unread_ = 0;
-    ssize_t result_ = 0;
-    int error_ = 0;
+    ssize_t result_ = 0;  // the job's
+    int error_ = 0;       // likewise
   };
 
   std::shared_ptr<file> file_;

@@ -30,6 +30,7 @@ class job_wait {
   ~job_wait() { let_go(); }
 
   void block() {
+    refuse_second_wait();
     scheduler* const here = scheduler::current();
     if (here == nullptr) return workers_->is_mine() ? run_here() : wait_on_thread();
     if (here->running() == nullptr)
@@ -42,6 +43,7 @@ class job_wait {
   }
   // The first step; see job_workers::submit. True: it has ended already.
   bool begin(continuation& who, bool may_wait, std::shared_ptr<room_for_job>* entered) {
+    refuse_second_wait();
     begun_ = true;
     scheduler& here = scheduler_for_continuations();
     here.attach(who);
@@ -75,6 +77,10 @@ class job_wait {
   job* owned() const noexcept { return job_; }
 
  private:
+  void refuse_second_wait() const {
+    if (EVENTER_UNLIKELY(job_ == nullptr))
+      broken_rule("a job_queue's operation is awaited a second time: async_run() gives one for each job");
+  }
   void end(job_end how) noexcept { how_ = how; }
   void end_at_home() noexcept { how_ = job_->at == job::stage::dropped ? job_end::dropped : job_end::finished; }
   bool submit(scheduler* loop) { return submit(loop, workers_->options().when_full == when_full::wait, nullptr); }
@@ -141,10 +147,8 @@ class job_wait {
     end_at_home();
   }
 
-  // Whether it was submitted, and is not back.
-  bool is_out() const noexcept {
-    return job_ != nullptr && job_->loop != nullptr && job_->at != job::stage::made && !job_->is_home;
-  }
+  // Whether it was submitted, and is not back. (Not by job_->at, which a thread may be changing.)
+  bool is_out() const noexcept { return job_ != nullptr && job_->is_counted; }
   static job_end end_of(wake_reason why) noexcept {
     return why == wake_reason::timed_out ? job_end::timed_out : job_end::canceled;
   }
@@ -160,17 +164,20 @@ class job_wait {
       give_up_job();
       return true;
     }
-    job_->loop->count_unfinished(true);
+    count_unfinished(true);
     return false;
   }
   void stop_waiting_for_its_end() {
-    job_->loop->count_unfinished(false);
+    count_unfinished(false);
     if (job_->is_home) return;
     log(log_level::error,
         "a loop ends while a job of the queue \"%s\" runs for one of its coroutines, and has waited for loop_options::shutdown_grace: the "
         "job is left behind, and must not use what it was lent",
         queue_name().c_str());
     give_up_job();
+  }
+  void count_unfinished(bool begins) noexcept {
+    if (std::exchange(is_unfinished_, begins) != begins) job_->loop->count_unfinished(begins);
   }
   // The loop destroys it when it comes home.
   void give_up_job() noexcept {
@@ -184,6 +191,7 @@ class job_wait {
   // Somebody has destroyed the waiter.
   void let_go() noexcept {
     if (job_ == nullptr) return;
+    count_unfinished(false);
     if (is_out()) {
       if (!workers_->withdraw(*job_)) return give_up_job();
       job_->is_back();
@@ -195,7 +203,8 @@ class job_wait {
   std::uint64_t key_;
   time_limit limit_;
   const bool abandons_;
-  bool begun_ = false;  // as a continuation
+  bool begun_ = false;          // as a continuation
+  bool is_unfinished_ = false;  // its wait is over, but for its job
   job_end how_ = job_end::none;
   job* job_;
   std::error_code refusal_;

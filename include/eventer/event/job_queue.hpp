@@ -27,10 +27,15 @@ namespace detail {
 template <class Call, class Complete>
 class job_with_callback : continuation {
  public:
-  job_with_callback(counted_ptr<job_workers> workers, std::uint64_t key, typed_job<Call>* owned, time_limit limit,
-                    Complete&& complete)
-      : continuation(&go_on), wait_(std::move(workers), key, owned, true, limit), complete_(std::move(complete)) {}
+  // Takes the job from `owned`.
+  template <class Owner>
+  job_with_callback(counted_ptr<job_workers> workers, std::uint64_t key, typed_job<Call>* which, Owner& owned,
+                    time_limit limit, Complete&& complete)
+      : continuation(&go_on),
+        wait_(std::move(workers), key, (static_cast<void>(owned.release()), which), true, limit),
+        complete_(std::move(complete)) {}
   ~job_with_callback() { scheduler::forget(*this); }
+  const Complete& complete() const noexcept { return complete_; }
   // After an error nothing will be told.
   std::error_code start(bool may_wait, std::shared_ptr<room_for_job>& entered) {
     return wait_.begin(*this, may_wait, &entered) ? wait_.outcome() : std::error_code();
@@ -77,6 +82,9 @@ class work_and_cleanup {
   bool due_ = true;
 };
 
+template <class Work, class Cleanup>
+inline constexpr bool is_checked<work_and_cleanup<Work, Cleanup>> = is_checked<Work>&& is_checked<Cleanup>;
+
 // The calls that bring a job to a queue, for the queue itself and for its subqueues. `Self` has workers() and key().
 template <class Self>
 class brings_jobs {
@@ -112,23 +120,26 @@ class brings_jobs {
     operation.block();
     return operation.result();
   }
-  // As something to await. The job is submitted when the await begins.
+  // As something to await. The job is submitted when the await begins. (g++ before 12.3 destroys what a lambda holds
+  // that is written inside a co_await twice: give it a name in the line before.)
   template <class F, class... Arguments>
   requires spawnable<F, Arguments...>
   auto async_run(F&& function, Arguments&&... arguments) const {
     using call = call_type<F, Arguments...>;
-    const bool abandons = workers()->options().abandon;
+    counted_ptr<job_workers> to = hold_workers();
+    const bool abandons = to->options().abandon;
     auto* const made =
         make<call>("job_queue::run", abandons, std::forward<F>(function), std::forward<Arguments>(arguments)...);
-    return job_operation<call, false>(workers(), self().key(), made, abandons, time_limit());
+    return job_operation<call, false>(std::move(to), self().key(), made, abandons, time_limit());
   }
   template <class F, class... Arguments>
   requires spawnable<F, Arguments...>
   auto async_run_for(time_limit limit, F&& function, Arguments&&... arguments) const {
     using call = call_type<F, Arguments...>;
+    counted_ptr<job_workers> to = hold_workers();
     auto* const made =
         make<call>("job_queue::run_for", true, std::forward<F>(function), std::forward<Arguments>(arguments)...);
-    return job_operation<call, true>(workers(), self().key(), made, true, limit);
+    return job_operation<call, true>(std::move(to), self().key(), made, true, limit);
   }
 
   // Runs the function there, and nobody waits. What it throws is a line in the log. The function is destroyed on the
@@ -140,8 +151,8 @@ class brings_jobs {
   requires spawnable<F, Arguments...> io_result<void> post(F&& function, Arguments&&... arguments)
   const {
     using call = call_type<F, Arguments...>;
-    return send(std::unique_ptr<job, destroyer>(
-        make<call>("job_queue::post", true, std::forward<F>(function), std::forward<Arguments>(arguments)...)));
+    return send(
+        own(make<call>("job_queue::post", true, std::forward<F>(function), std::forward<Arguments>(arguments)...)));
   }
 
   // The classic form: `work()` on a thread of the queue, then `cleanup()` there, then `complete(std::error_code)` on
@@ -159,23 +170,25 @@ class brings_jobs {
           "job_queue::submit on a thread without a running loop: nobody could call complete(); use post() or run()");
     std::shared_ptr<room_for_job> entered;
     const std::error_code error = start<call>(call(std::move(work), std::move(cleanup)), std::move(complete), limit,
-                                              lines_up(*workers()), entered);
+                                              lines_up(workers()), entered);
     if (!error && entered != nullptr) throw_if_canceled(entered->wait({}));  // it is lined up in any case
     return error;
   }
-  // For the library: work() and complete() of submit(), where nobody can wait for room.
-  template <class Work, class Complete>
-  std::error_code submit_at_once(Work work, Complete complete) const {
-    std::shared_ptr<room_for_job> entered;
-    return start<Work>(std::move(work), std::move(complete), {}, true, entered);
+  // For the library: post() where nobody can wait, on a loop. The job lines up where there is no room.
+  template <class F>
+  std::error_code post_at_once(F function) const {
+    return hand_over(own(make<F>("job_queue::post", true, std::move(function))), true, nullptr).second;
   }
 
  private:
   struct destroyer {
     void operator()(job* which) const noexcept { which->destroy(which); }
   };
+  using owned_job = std::unique_ptr<job, destroyer>;
+  static owned_job own(job* which) noexcept { return owned_job(which); }
   const Self& self() const noexcept { return static_cast<const Self&>(*this); }
-  const counted_ptr<job_workers>& workers() const { return self().workers(); }
+  job_workers& workers() const { return self().workers(); }
+  counted_ptr<job_workers> hold_workers() const { return counted_ptr<job_workers>(&workers()); }
 
   template <class Call, class F, class... Arguments>
   static Call call_of(F&& function, Arguments&&... arguments) {
@@ -195,8 +208,10 @@ class brings_jobs {
   std::error_code start(Call&& what, Complete&& complete, time_limit limit, bool may_wait,
                         std::shared_ptr<room_for_job>& entered) const {
     auto* const made = make<Call>("job_queue::submit", true, std::move(what));
-    auto started =
-        std::make_unique<job_with_callback<Call, Complete>>(workers(), self().key(), made, limit, std::move(complete));
+    owned_job waiting = own(made);
+    auto started = std::make_unique<job_with_callback<Call, Complete>>(hold_workers(), self().key(), made, waiting,
+                                                                       limit, std::move(complete));
+    check_captures_always(started->complete(), "job_queue::submit", true);
     const std::error_code error = started->start(may_wait, entered);
     if (!error) (void)started.release();
     return error;
@@ -206,23 +221,42 @@ class brings_jobs {
     const scheduler* const here = scheduler::current();
     return to.options().when_full == when_full::wait && (here == nullptr || here->running() != nullptr);
   }
-  // One that nobody waits for.
-  io_result<void> send(std::unique_ptr<job, destroyer> what) const {
-    const counted_ptr<job_workers> to = workers();
+  // One that nobody waits for. nullptr: with an error.
+  std::pair<job*, std::error_code> hand_over(owned_job what, bool lines_up,
+                                             std::shared_ptr<room_for_job>* entered) const {
     what->nobody_waits = true;
     what->kept = false;
     if (scheduler* const here = scheduler::current(); here != nullptr) {
       what->loop = here;
       what->home = &here->mailbox();
     }
+    const std::error_code error = workers().submit(*what, self().key(), lines_up, entered);
+    if (error) return {nullptr, error};
+    return {what.release(), error};
+  }
+  io_result<void> send(owned_job what) const {
+    const counted_ptr<job_workers> to = hold_workers();
     std::shared_ptr<room_for_job> entered;
-    if (const std::error_code error = to->submit(*what, self().key(), lines_up(*to), &entered)) return error;
-    job* const sent = what.release();
+    const auto [sent, error] = hand_over(std::move(what), lines_up(*to), &entered);
+    if (error) return error;
     if (entered == nullptr) return {};
+    // Also where the wait throws.
+    struct place_in_line {
+      job_workers& of;
+      job* which;
+      const room_for_job& entered;
+      // True: it had no room yet, and is gone.
+      bool give_up() {
+        job* const left = std::exchange(which, nullptr);
+        if (left == nullptr || !of.withdraw(*left, entered)) return false;
+        left->is_back();
+        left->destroy(left);
+        return true;
+      }
+      ~place_in_line() { (void)give_up(); }
+    } place{*to, sent, *entered};
     const wake_reason reason = entered->wait({});
-    if (reason == wake_reason::ready || !to->withdraw(*sent, *entered)) return {};
-    sent->is_back();
-    sent->destroy(sent);
+    if (reason == wake_reason::ready || !place.give_up()) return {};
     throw_if_canceled(reason);
     return reason == wake_reason::timed_out ? errc::timed_out : errc::canceled;
   }
@@ -234,30 +268,49 @@ class brings_jobs {
 namespace detail {
 class job_queue_state {
  public:
-  explicit job_queue_state(counted_ptr<job_workers> workers) : workers_(std::move(workers)) {}
+  explicit job_queue_state(job_workers* workers) noexcept : workers_(workers) { ++workers->owners; }
   job_queue_state(const job_queue_state&) = delete;
   job_queue_state& operator=(const job_queue_state&) = delete;
   ~job_queue_state() {
-    if (workers_->forked()) return;
-    workers_->close();
-    if (workers_->is_mine()) return;  // one of its own jobs had the last handle
+    const counted_ptr<job_workers> mine(workers_);
+    --mine->owners;  // this object's
+    if (mine->forked()) return;
+    mine->close();
+    if (!can_wait(*mine)) return;
     const cancel_shield to_the_end;
-    const std::size_t left = workers_->drain(workers_->options().shutdown_grace);
+    const std::size_t left = mine->drain(mine->options().shutdown_grace, true);
     if (left > 0)
       log(log_level::error,
           "%zu jobs of the queue \"%s\" still run after job_options::shutdown_grace, and are left behind", left,
-          workers_->name().c_str());
+          mine->name().c_str());
   }
 
-  // A forked child has none of the threads, and begins anew.
-  const counted_ptr<job_workers>& workers() {
-    if (EVENTER_UNLIKELY(workers_->forked()))
-      workers_ = counted_ptr(new job_workers(workers_->name(), workers_->options(), workers_));
-    return workers_;
+  // A forked child has none of the threads, and begins anew: whichever of its threads comes first, without a lock that
+  // the parent may have held.
+  job_workers& workers() {
+    job_workers* present = workers_.load(std::memory_order_acquire);
+    while (EVENTER_UNLIKELY(present->forked())) {
+      const counted_ptr<job_workers> anew(
+          new job_workers(present->name(), present->options(), counted_ptr<job_workers>(present)));
+      job_workers* const before = present;
+      if (!workers_.compare_exchange_strong(present, anew.get(), std::memory_order_acq_rel)) continue;
+      ++anew->owners;
+      --before->owners;  // the new one has it
+      return *anew;
+    }
+    return *present;
   }
 
  private:
-  counted_ptr<job_workers> workers_;
+  // Not in one of its own jobs, nor in a callback of a loop, which can't be held up: both may have the last handle, as
+  // the closure of a job is destroyed there.
+  static bool can_wait(const job_workers& for_its_jobs) noexcept {
+    if (for_its_jobs.is_mine()) return false;
+    const scheduler* const here = scheduler::current();
+    return here == nullptr || here->running() != nullptr;
+  }
+
+  std::atomic<job_workers*> workers_;  // counts as one of its owners
 };
 }  // namespace detail
 
@@ -271,11 +324,10 @@ class EVENTER_API job_queue : public detail::brings_jobs<job_queue> {
   //
   // When the last handle goes: those that wait for jobs which have not begun are answered operation_canceled, and what
   // they have brought is destroyed where it came from. What runs is waited for, for job_options::shutdown_grace; what
-  // runs still then is left to itself, with a line in the log.
+  // runs still then is left to itself, with a line in the log. Where it goes in a callback of a loop, or in one of the
+  // queue's own jobs, nothing is waited for: what runs goes on by itself.
   explicit job_queue(std::string name, const job_options& options = {})
-      : state_(
-            std::make_shared<detail::job_queue_state>(counted_ptr(new detail::job_workers(std::move(name), options)))) {
-  }
+      : job_queue(make_counted<detail::job_workers>(std::move(name), options)) {}
 
   // The process's own, on which run_blocking() runs. Never destroyed, as its jobs may be anywhere when the program
   // ends.
@@ -293,21 +345,24 @@ class EVENTER_API job_queue : public detail::brings_jobs<job_queue> {
   // See job_subqueue.
   job_subqueue subqueue(std::uint64_t key) const noexcept;
 
-  const std::string& name() const noexcept { return workers()->name(); }
-  job_stats stats() const { return workers()->stats(); }
+  const std::string& name() const noexcept { return workers().name(); }
+  job_stats stats() const { return workers().stats(); }
   // Waits until nothing is queued and nothing runs, but does not keep anybody from bringing more. Returns: the jobs
   // left when the limit is over. Requires: not in one of its own jobs.
   std::size_t drain(time_limit limit) const {
-    if (workers()->is_mine())
+    if (workers().is_mine())
       broken_rule("job_queue::drain in one of its own jobs waits for itself: drain from outside");
-    return workers()->drain(limit);
+    return workers().drain(limit);
   }
 
  private:
   friend class detail::brings_jobs<job_queue>;
   friend class job_subqueue;
+  explicit job_queue(const counted_ptr<detail::job_workers>& workers)
+      : state_(std::make_shared<detail::job_queue_state>(workers.get())) {}
+
   static constexpr std::uint64_t key() noexcept { return 0; }
-  const counted_ptr<detail::job_workers>& workers() const { return state_->workers(); }
+  detail::job_workers& workers() const { return state_->workers(); }
 
   std::shared_ptr<detail::job_queue_state> state_;
 };
@@ -321,7 +376,7 @@ class job_subqueue : public detail::brings_jobs<job_subqueue> {
 
  private:
   friend class detail::brings_jobs<job_subqueue>;
-  const counted_ptr<detail::job_workers>& workers() const { return queue_.workers(); }
+  detail::job_workers& workers() const { return queue_.workers(); }
   job_queue queue_;
   std::uint64_t key_;
 };

@@ -168,7 +168,7 @@ class brief_mutex {
   std::atomic<std::uint32_t> word_{open};
 };
 
-class job_workers : public counted<std::atomic<std::uint32_t>> {
+class EVENTER_API job_workers : public counted<std::atomic<std::uint32_t>> {
  public:
   // `before` is what it replaces in a forked child, so that leak checkers find it.
   job_workers(std::string name, const job_options& options, counted_ptr<job_workers> before = {})
@@ -178,6 +178,8 @@ class job_workers : public counted<std::atomic<std::uint32_t>> {
       options_.max_concurrency = wanted > 4 ? wanted : 4;
     }
     if (options_.min_concurrency > options_.max_concurrency) options_.min_concurrency = options_.max_concurrency;
+    if (const std::size_t most = SIZE_MAX - options_.max_concurrency; options_.max_backlog > most)
+      options_.max_backlog = most;  // their sum is what may be under way
   }
   job_workers(const job_workers&) = delete;
   job_workers& operator=(const job_workers&) = delete;
@@ -194,6 +196,7 @@ class job_workers : public counted<std::atomic<std::uint32_t>> {
   // where given, becomes what tells that there is room, if the job has to wait for it.
   std::error_code submit(job& which, std::uint64_t key, bool may_wait,
                          std::shared_ptr<room_for_job>* entered = nullptr) {
+    if (EVENTER_UNLIKELY(forked())) return make_error_code(errc::canceled);
     which.submitted = clock::now();
     std::unique_lock lock(mutex_);
     if (closed_) return make_error_code(errc::canceled);
@@ -228,6 +231,7 @@ class job_workers : public counted<std::atomic<std::uint32_t>> {
   }
   // The same of one that nobody waits for, and that is gone perhaps if there has been room for it.
   bool withdraw(job& which, const room_for_job& entered) {
+    if (forked()) return false;
     const std::lock_guard lock(mutex_);
     if (entered.done()) return false;
     take_out(which);
@@ -266,15 +270,16 @@ class job_workers : public counted<std::atomic<std::uint32_t>> {
     return result;
   }
 
-  // Waits until nothing is queued and nothing runs. Returns: the jobs left at the limit.
-  std::size_t drain(time_limit limit) {
+  // Waits until nothing is queued and nothing runs. `in_full`: whatever deadline_scope ends before the limit. Returns:
+  // the jobs left at the limit.
+  std::size_t drain(time_limit limit, bool in_full = false) {
     const auto all_done = std::make_shared<room_for_job>();
     {
       const std::lock_guard lock(mutex_);
       if (all_is_done()) return 0;
       drained_.push_back(all_done);
     }
-    const wake_reason reason = all_done->wait(limit);
+    const wake_reason reason = in_full ? all_done->wait_beyond_scopes(limit) : all_done->wait(limit);
     const std::lock_guard lock(mutex_);
     std::erase(drained_, all_done);
     if (reason == wake_reason::ready) return 0;

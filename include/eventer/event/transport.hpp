@@ -30,8 +30,8 @@ class transport {
   virtual void writer_left() noexcept {}
   // Whether it is about to call on_event, so that its descriptor can't change the loop.
   virtual bool is_busy() const noexcept { return false; }
-  // The number that stands for it is the caller's now.
-  virtual void release() noexcept {}
+  // The number that stands for it is the caller's now: answers it, or another one for the same file.
+  virtual int release(int fd) noexcept { return fd; }
 };
 
 }  // namespace eventer::inline EVENTER_ABI

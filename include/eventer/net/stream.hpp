@@ -129,7 +129,9 @@ class stream {
     if (descriptor_ != nullptr) descriptor_->close();
   }
 
-  // Gives the descriptor to the caller, still non-blocking; -1 if there is none. Who waits goes on with `closed`.
+  // Gives the descriptor to the caller, still non-blocking; -1 if there is none. Who waits goes on with `closed`. Where
+  // a thread still reads or writes a regular file, it is a duplicate, and the file's position is settled when that has
+  // ended.
   int release() noexcept { return descriptor_ == nullptr ? -1 : descriptor_->release(); }
 
   // Takes the stream from its loop, so that it can be used on another one. Errors: busy while somebody waits on it.

@@ -1,0 +1,193 @@
+// What the benchmarks with an echo server share: the server's process with what it has used, and a client that plays
+// ping-pong on many connections.
+#pragma once
+
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <stdexcept>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include "measure.hpp"
+
+namespace bench {
+
+inline constexpr std::size_t message_bytes = 64;
+
+// Shared between the processes.
+struct counters {
+  std::atomic<std::uint64_t> system_calls{0};
+  std::atomic<int> port{0};          // of the server, when it listens
+  std::atomic<int> waiting_port{0};  // for the server alone
+};
+inline counters* shared = nullptr;
+
+inline void check(bool good, const char* what) {
+  if (!good) throw std::system_error(errno, std::generic_category(), what);
+}
+
+// Before any server is started.
+inline void share_counters() {
+  void* const memory = ::mmap(nullptr, sizeof(counters), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  check(memory != MAP_FAILED, "mmap");
+  shared = ::new (memory) counters;
+}
+
+// A child process that puts its port into `shared`.
+class server {
+ public:
+  // On this core, or on all.
+  explicit server(void (*serve)(), int core = -1) {
+    shared->port = 0;
+    child_ = ::fork();
+    check(child_ >= 0, "fork");
+    if (child_ == 0) {
+      if (core >= 0) pin_to_core(core);
+      serve();
+      ::_exit(0);
+    }
+    while (shared->port == 0 && ::waitpid(child_, nullptr, WNOHANG) == 0) ::usleep(1000);
+    port = shared->port;
+    if (port == 0) throw std::runtime_error("a server did not start");
+  }
+  server(const server&) = delete;
+  server& operator=(const server&) = delete;
+  ~server() {
+    ::kill(child_, SIGKILL);
+    ::waitpid(child_, nullptr, 0);
+  }
+
+  // Nanoseconds that the server's threads have run so far.
+  double cpu() const {
+    const std::string tasks = "/proc/" + std::to_string(child_) + "/task";
+    double result = 0;
+    DIR* const folder = ::opendir(tasks.c_str());
+    check(folder != nullptr, tasks.c_str());
+    while (const dirent* const each = ::readdir(folder))
+      if (each->d_name[0] != '.') result += first_number_of(tasks + "/" + each->d_name + "/schedstat", 0);
+    ::closedir(folder);
+    return result;
+  }
+  double user_cpu() const {
+    return first_number("/proc/%d/stat", 13) * 1e9 / static_cast<double>(::sysconf(_SC_CLK_TCK));
+  }
+  std::size_t resident() const {
+    return static_cast<std::size_t>(first_number("/proc/%d/statm", 1)) * static_cast<std::size_t>(::getpagesize());
+  }
+
+  int port = 0;
+
+ private:
+  double first_number(const char* pattern, int skip) const {
+    char path[64];
+    std::snprintf(path, sizeof path, pattern, child_);
+    return first_number_of(path, skip);
+  }
+  static double first_number_of(const std::string& path, int skip) {
+    char text[1024];
+    std::FILE* const file = std::fopen(path.c_str(), "r");
+    check(file != nullptr, path.c_str());
+    const std::size_t got = std::fread(text, 1, sizeof text - 1, file);
+    std::fclose(file);
+    text[got] = '\0';
+    const char* at = text;
+    for (int i = 0; i < skip && at != nullptr; ++i) {
+      at = std::strchr(at, ' ');
+      if (at != nullptr) ++at;
+    }
+    return at == nullptr ? 0 : std::strtod(at, nullptr);
+  }
+  pid_t child_ = -1;
+};
+
+// The client: ping-pong on every connection from one epoll loop.
+class client {
+ public:
+  explicit client(int port) : port_(port), set_(::epoll_create1(0)) { check(set_ >= 0, "epoll_create1"); }
+  client(const client&) = delete;
+  client& operator=(const client&) = delete;
+  ~client() {
+    for (const int fd : fds_) ::close(fd);
+    ::close(set_);
+  }
+
+  void open(std::size_t count) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(static_cast<std::uint16_t>(port_));
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    while (fds_.size() < count) {
+      const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
+      check(fd >= 0, "socket");
+      check(::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0, "connect");
+      const int on = 1;
+      ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+      char bytes[message_bytes] = {};
+      check(::send(fd, bytes, sizeof bytes, 0) == sizeof bytes, "send");
+      check(::recv(fd, bytes, sizeof bytes, MSG_WAITALL) == sizeof bytes, "recv");
+      fds_.push_back(fd);
+    }
+  }
+
+  // Messages answered in about that many seconds.
+  long ping_pong(double seconds) {
+    for (const int fd : fds_) {
+      epoll_event event{};
+      event.events = EPOLLIN | EPOLLET;
+      event.data.fd = fd;
+      check(::epoll_ctl(set_, EPOLL_CTL_ADD, fd, &event) == 0, "epoll_ctl");
+      send(fd);
+    }
+    long answered = 0;
+    const double end = nanoseconds() + seconds * 1e9;
+    while (nanoseconds() < end) answered += turn(true);
+    long waiting = static_cast<long>(fds_.size());
+    for (const double give_up = nanoseconds() + 5e9; waiting > 0 && nanoseconds() < give_up;) {
+      const long got = turn(false);
+      answered += got, waiting -= got;
+    }
+    for (const int fd : fds_) ::epoll_ctl(set_, EPOLL_CTL_DEL, fd, nullptr);
+    if (waiting > 0) throw std::runtime_error("a message was not answered");
+    return answered;
+  }
+
+ private:
+  static void send(int fd) {
+    static const char bytes[message_bytes] = {};
+    check(::send(fd, bytes, sizeof bytes, MSG_NOSIGNAL) == sizeof bytes, "send");
+  }
+  long turn(bool go_on) {
+    epoll_event events[256];
+    const int ready = ::epoll_wait(set_, events, 256, 100);
+    long answered = 0;
+    char bytes[4096];
+    for (int i = 0; i < ready; ++i) {
+      const ssize_t got = ::recv(events[i].data.fd, bytes, sizeof bytes, MSG_DONTWAIT);
+      if (got < 0 && errno == EAGAIN) continue;
+      if (got != static_cast<ssize_t>(message_bytes)) throw std::runtime_error("an echo was cut or lost");
+      ++answered;
+      if (go_on) send(events[i].data.fd);
+    }
+    return answered;
+  }
+
+  int port_, set_;
+  std::vector<int> fds_;
+};
+
+}  // namespace bench
