@@ -31,7 +31,7 @@ install_optional() { install_packages "$@" || say "going on without: $*"; }
 build_packages=(g++ meson ninja-build pkg-config ccache libcli11-dev)
 test_packages=(catch2 netcat-openbsd)
 optional_packages=(clang libclang-rt-14-dev cmake libboost-context-dev gnuplot-nox libpq-dev libhiredis-dev redis-server postgresql libglib2.0-dev
-                   libuv1-dev libboost-dev libtomlplusplus-dev valgrind)
+                   libuv1-dev libboost-dev libtomlplusplus-dev libsqlite3-dev valgrind)
 
 # configure FOLDER [meson options]: makes or keeps a build folder. ccache is used by Meson where it is installed.
 configure() {

@@ -1,4 +1,6 @@
 // A service's configuration from a file: what each key means, and what a person is told who gets it wrong.
+#include <iomanip>  // first: std::quoted is not to be found in place of ours
+
 #include "eventer/config/service_file.hpp"
 
 #include <fcntl.h>

@@ -38,7 +38,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       const std::string rest = error.substr(meant + advice.size());
       must(eventer::access_list().allow(std::string_view(rest).substr(0, rest.size() - 1)).empty());
     }
-    if (const auto parsed = eventer::detail::parse_duration(rule)) must(parsed->count() >= 0);
+    if (const auto parsed = eventer::parse_duration(rule)) must(parsed->count() >= 0);
   }
   must(all_good || !allowing.allows(endpoint::parse("127.0.0.1:1").value()));
   return 0;

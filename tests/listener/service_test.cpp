@@ -123,7 +123,17 @@ TEST_CASE("child: a service", "[.child]") {
   functions.add("pushes", [](eventer::any_stream peer) {
     while (peer.write_all("tick\n")) eventer::sleep_for(5ms);
   });
-  std::exit(eventer::run_service(&read_plain_config, functions, {.started = &say_where}));
+  const eventer::service_monitor monitor;
+  functions.add("monitor", [monitor](eventer::any_stream peer) {
+    std::string text = monitor.ready() ? "ready" : "draining";
+    for (const auto& each : monitor.of_listeners())
+      text += ", " + each.type + " " + std::to_string(each.open) + " of " + std::to_string(each.accepted);
+    text += ", " + std::to_string(monitor.of_loops().size()) + " loops\n";
+    (void)peer.write_all(text);
+  });
+  if (monitor.ready() || !monitor.of_listeners().empty()) std::exit(3);
+  const int status = eventer::run_service(&read_plain_config, functions, {.started = &say_where, .monitor = monitor});
+  std::exit(monitor.ready() || !monitor.of_listeners().empty() ? 3 : status);
 }
 
 TEST_CASE(
@@ -183,6 +193,17 @@ TEST_CASE("a second signal ends a service that drains at once, with 128 and its 
     CHECK(end.status == status);
     CHECK(contains(end.output, "exits at once"));
   }
+}
+
+TEST_CASE("the functions of a service can ask about its listeners and its loops", "[no-emulator]") {
+  service_process service("lines 127.0.0.1:0\nmonitor 127.0.0.1:0\n");
+  plain_client lines(service.next("where "));
+  CHECK(lines.ask("a") == "1 a");
+  const std::string where = service.next("where ");
+  CHECK(plain_client(where).line() == "ready, lines 1 of 1, monitor 1 of 1, 2 loops");
+  CHECK(plain_client(where).line().starts_with("ready, lines 1 of 1, monitor "));
+  service.process().signal(SIGTERM);
+  CHECK(service.process().wait().status == 0);
 }
 
 TEST_CASE("a service that can't start ends with 1 and says all that is wrong", "[no-emulator]") {

@@ -188,7 +188,7 @@ class toml_guard {
 
 // toml++'s own messages quote what they found, perhaps with control characters in it.
 inline std::string printable(std::string_view text) {
-  std::string quoted_text = quoted(text, text.size());
+  std::string quoted_text = detail::quoted(text, text.size());
   std::string result;
   for (std::size_t i = 1; i + 1 < quoted_text.size(); ++i) {
     const bool plain = quoted_text[i] == '\\' && (quoted_text[i + 1] == '"' || quoted_text[i + 1] == '\\');

@@ -122,7 +122,7 @@ class toml_reader {
                                           "_-") == std::string_view::npos;
     return std::string(table)
         .append(table.empty() ? "" : ".")
-        .append(bare && key.size() <= 60 ? std::string(key) : quoted(key));
+        .append(bare && key.size() <= 60 ? std::string(key) : detail::quoted(key));
   }
   static std::string decimal(double value) {
     std::array<char, 32> text;
@@ -132,7 +132,7 @@ class toml_reader {
 
  private:
   static std::string described(const toml::node& node) {
-    if (const auto* const text = node.as_string()) return quoted(text->get());
+    if (const auto* const text = node.as_string()) return detail::quoted(text->get());
     if (const auto* const number = node.as_integer()) return std::to_string(number->get());
     if (const auto* const number = node.as_floating_point()) return decimal(number->get());
     if (const auto* const flag = node.as_boolean()) return flag->get() ? "true" : "false";

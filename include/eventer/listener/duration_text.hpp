@@ -1,4 +1,5 @@
-// Durations as people write them: a whole number with its unit, "500ms", "30s", "1h".
+// Durations as people write them: a whole number with its unit, "500ms", "30s", "1h". For configurations, and for the
+// settings of a listener's function.
 #pragma once
 
 #include <charconv>
@@ -7,7 +8,7 @@
 
 #include "eventer/base/clock.hpp"
 
-namespace eventer::inline EVENTER_ABI::detail {
+namespace eventer::inline EVENTER_ABI {
 
 // Units: ns, us, ms, s, m, h, d. Empty for all else, also for numbers without unit, fractions, signs, and what a
 // duration can't hold.
@@ -28,4 +29,4 @@ inline std::optional<duration> parse_duration(std::string_view text) noexcept {
   return {};
 }
 
-}  // namespace eventer::inline EVENTER_ABI::detail
+}  // namespace eventer::inline EVENTER_ABI

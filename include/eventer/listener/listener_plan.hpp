@@ -55,10 +55,10 @@ class listener_planner {
 
   std::string unknown_type(const std::string& type) const {
     const std::vector<std::string> known = registry_.names();
-    std::string text = "type: nothing is registered as " + quoted(type);
+    std::string text = "type: nothing is registered as " + detail::quoted(type);
     if (known.empty()) return text + ": the program has registered no function at all";
     if (const std::string_view near = nearest_name(type, known); !near.empty())
-      text.append("; did you mean ").append(quoted(near)).append("?");
+      text.append("; did you mean ").append(detail::quoted(near)).append("?");
     text += " Registered:";
     for (const std::string& each : known) text.append(each == known.front() ? " " : ", ").append(each);
     return text;
@@ -72,11 +72,11 @@ class listener_planner {
     plan.key = config.address;
     plan.inherited = there.named(name);
     if (plan.inherited.empty())
-      report(config,
-             "address: no socket named " + quoted(name) + " was inherited (LISTEN_FDS); there is: " + there.names());
+      report(config, "address: no socket named " + detail::quoted(name) +
+                         " was inherited (LISTEN_FDS); there is: " + there.names());
     for (const int fd : plan.inherited)
       if (const char* const why = inherited_sockets::why_not_listening(fd); why != nullptr)
-        report(config, "address: the inherited socket " + quoted(name) + " can't be used: " + why);
+        report(config, "address: the inherited socket " + detail::quoted(name) + " can't be used: " + why);
     if (config.accept == accept_mode::per_loop)
       report(config, "accept: per_loop is not possible with an inherited socket: another one can't listen beside it");
     for (const int fd : plan.inherited)
@@ -87,7 +87,7 @@ class listener_planner {
     const listener_config& config = *plan.config;
     const auto where = endpoint::parse(config.address);
     if (!where)
-      return report(config, "address: " + quoted(config.address) +
+      return report(config, "address: " + detail::quoted(config.address) +
                                 " is none to listen on: expected \"127.0.0.1:80\", "
                                 "\"[::1]:80\", \"unix:/run/app.sock\", \"unix:@name\" or \"fd:name\"");
     plan.where = *where;
@@ -113,7 +113,7 @@ class listener_planner {
   void refuse_double(const listener_plan& plan) {
     for (const listener_plan& each : plans_)
       if (each.key == plan.key)
-        return report(*plan.config, "address: " + quoted(plan.config->address) + " is listened on already" +
+        return report(*plan.config, "address: " + detail::quoted(plan.config->address) + " is listened on already" +
                                         (each.config->source.empty() ? std::string() : ", at " + each.config->source));
   }
   void number_those_of_port_zero(listener_plan& plan) {

@@ -182,7 +182,7 @@ class listener_set : public std::enable_shared_from_this<listener_set> {
       if (const std::error_code error = open_sockets_of(each))
         problems.push_back(listener_planner::problem(
             *each.plan->config,
-            "address: can't listen on " + quoted(each.plan->config->address, 120) + ": " + error.message()));
+            "address: can't listen on " + detail::quoted(each.plan->config->address, 120) + ": " + error.message()));
     if (!problems.empty()) throw config_error(std::move(problems));
   }
   static std::error_code open_sockets_of(step& which) {

@@ -14,8 +14,10 @@
 #include <exception>
 #include <initializer_list>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "eventer/event/run.hpp"
 #include "eventer/event/signal_set.hpp"
@@ -24,11 +26,60 @@
 
 namespace eventer::inline EVENTER_ABI {
 
+namespace detail {
+class service;
+}
+
+// What the functions of a service may ask about it: made before run_service(), given to it in the options, and captured
+// by the functions. A handle; before the service listens, and after its end, there is nothing to tell.
+class service_monitor {
+  struct state {
+    template <class F>
+    auto with_lock(const F& what) {
+      const std::lock_guard lock(mutex);
+      return what(*this);
+    }
+    std::mutex mutex;  // for a moment
+    const listeners* all = nullptr;
+    loop_pool* pool = nullptr;  // outlives the coroutines that may ask for it
+  };
+
+ public:
+  // Of those that listen, in the order of the configuration. Any thread.
+  std::vector<listener_statistics> of_listeners() const {
+    return state_->with_lock([](const state& now) {
+      return now.all != nullptr ? now.all->statistics() : std::vector<listener_statistics>();
+    });
+  }
+  // Of each loop, in order; waits until all have answered, as loop_pool::stats() does. Requires: in a coroutine of the
+  // service.
+  std::vector<loop_stats> of_loops() const {
+    loop_pool* const pool = state_->with_lock([](const state& now) { return now.pool; });
+    return pool != nullptr ? pool->stats() : std::vector<loop_stats>();
+  }
+  // As listeners::ready(). Any thread.
+  bool ready() const {
+    return state_->with_lock([](const state& now) { return now.all != nullptr && now.all->ready(); });
+  }
+
+ private:
+  friend class detail::service;
+  void watch(const listeners* all, loop_pool* pool) const {
+    state_->with_lock([&](state& now) {
+      now.all = all;
+      now.pool = pool;
+    });
+  }
+
+  std::shared_ptr<state> state_ = std::make_shared<state>();
+};
+
 // Use designated initialisers; members are only ever appended.
 struct service_options {
   loop_options loops = {};  // of each loop of the pool
   // Called when everything listens: on the main thread, in its coroutine, which handles the signals.
   void (*started)(listeners&) = nullptr;
+  service_monitor monitor = {};
 };
 
 namespace detail {
@@ -44,6 +95,7 @@ class service : public std::enable_shared_from_this<service> {
     const int result = start_and_serve();
     watchdog_.cancel();
     if (watchdog_.joinable()) (void)watchdog_.try_join();
+    options_.monitor.watch(nullptr, nullptr);
     listeners_ = listeners();
     pool_.reset();
     return result;
@@ -72,6 +124,7 @@ class service : public std::enable_shared_from_this<service> {
     of_pool.fault_reports = true;
     pool_ = std::make_unique<loop_pool>(config_.loops, of_pool);
     listeners_ = start_on(loops_of(*pool_), config_, functions_);
+    options_.monitor.watch(&listeners_, pool_.get());
     pool_->start();
     say_what_listens("listens");
     if (options_.started != nullptr) options_.started(listeners_);
