@@ -3,7 +3,7 @@
 
 #include <chrono>
 #include <cstdio>
-#include <eventer/event/job_queue.hpp>
+#include <eventer/eventer.hpp>
 #include <eventer/listeners.hpp>
 #include <string>
 #include <utility>

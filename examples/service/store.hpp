@@ -7,7 +7,6 @@
 #include <sqlite3.h>
 
 #include <chrono>
-#include <eventer/event/job_queue.hpp>
 #include <eventer/eventer.hpp>
 #include <memory>
 #include <mutex>

@@ -54,10 +54,12 @@ class stores {
  public:
   explicit stores(eventer::job_queue queue) : queue_(std::move(queue)) {}
 
-  // Blocks while the file is opened. Errors: std::system_error.
+  // Blocks while the file is opened, but nobody else. Errors: std::system_error.
   void open(const std::string& path) {
+    if (is_open(path)) return;
+    store opened(queue_, path);
     const std::lock_guard lock(mutex_);
-    if (!all_.contains(path)) all_.emplace(path, store(queue_, path));
+    all_.emplace(path, std::move(opened));
   }
   // Requires: it was opened.
   store find(const std::string& path) const {
@@ -66,6 +68,11 @@ class stores {
   }
 
  private:
+  bool is_open(const std::string& path) const {
+    const std::lock_guard lock(mutex_);
+    return all_.contains(path);
+  }
+
   eventer::job_queue queue_;
   mutable std::mutex mutex_;
   std::map<std::string, store> all_;
