@@ -628,11 +628,11 @@ TEST_CASE(
   eventer::run(
       [&] {
         {
-          const by_hand waits = [](job_queue q, std::shared_ptr<barrier> b) -> by_hand {
+          const auto waits = std::make_unique<by_hand>([](job_queue q, std::shared_ptr<barrier> b) -> by_hand {
             auto job = [b] { b->wait(); };
             (void)co_await eventer::async_when_any(q.async_run(std::move(job)), eventer::after(1h));
-          }(queue, gate);
-          waits.handle.resume();
+          }(queue, gate));
+          waits->handle.resume();
           gate->until_waiting(1);
           clock.advance(1h);
           for (int i = 0; i < 10; ++i) eventer::yield();
