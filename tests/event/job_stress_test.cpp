@@ -393,7 +393,7 @@ TEST_CASE("children that are forked while jobs are out and queued begin anew, an
         std::printf("%d %d %zu", of_thread, of_loop, copy.drain({}));
       }
     });
-    good += child.output == "1 2 0";
+    good += contains(child.output, "1 2 0");
   }
   stop = true;
   for (auto& one : threads) one.join();
