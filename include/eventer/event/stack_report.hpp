@@ -53,7 +53,7 @@ inline std::size_t quantile(const std::vector<std::size_t>& sorted, std::size_t 
   return sorted.empty() ? 0 : sorted[std::min(sorted.size() - 1, sorted.size() * percent / 100)];
 }
 
-inline std::string quoted(const std::string& text) {
+inline std::string json_text(const std::string& text) {
   std::string result = "\"";
   for (const char c : text) {
     if (c == '"' || c == '\\') result += '\\';
@@ -184,7 +184,7 @@ inline std::string stack_report::to_json() const {
         each.high_water_mark, static_cast<unsigned long long>(each.swaps),
         static_cast<unsigned long long>(each.bytes_copied), static_cast<unsigned long long>(each.adapted),
         each.copies_much ? "true" : "false");
-    return std::string("{\"name\":").append(detail::quoted(each.name)).append(line);
+    return std::string("{\"name\":").append(detail::json_text(each.name)).append(line);
   };
   std::string text = "{\"rows\":[";
   for (std::size_t i = 0; i < rows.size(); ++i) text.append(i == 0 ? "" : ",").append(object(rows[i]));
