@@ -34,7 +34,8 @@ class basic_mailbox {
   }
   // After close(), when all that came has been taken: it goes with the last message that is expected still.
   void leave() noexcept {
-    if (too_late_.fetch_add(expected_, std::memory_order_acq_rel) + expected_ == 0) delete this;
+    const std::int64_t left = expected_;  // read before: once they are told, the last of them deletes this
+    if (too_late_.fetch_add(left, std::memory_order_acq_rel) + left == 0) delete this;
   }
 
   // --- any thread ---
