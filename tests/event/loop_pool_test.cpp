@@ -433,7 +433,7 @@ TEST_CASE("what can't be done with a pool ends in a sentence") {
                  "in a callback"));
 }
 
-TEST_CASE("a pool that is destroyed by one of its own coroutines ends the program with a sentence") {
+TEST_CASE("a pool that is destroyed by one of its own coroutines ends the program with a sentence", "[no-emulator]") {
   if (EVENTER_TSAN) EVENTER_SKIP(threads_of_child);
   const auto result = run_in_child([] {
     static auto pool = std::make_unique<loop_pool>(1);
@@ -739,7 +739,7 @@ TEST_CASE("the threads have names, and leave the program's signals to the progra
   CHECK(blocked == "bbbbbb----");
 }
 
-TEST_CASE("a stack overflow on a pool's loop is reported by name", "[shared-stack]") {
+TEST_CASE("a stack overflow on a pool's loop is reported by name", "[shared-stack][no-emulator]") {
   if (EVENTER_ASAN || EVENTER_TSAN) EVENTER_SKIP("the sanitizers report faults themselves");
   const auto result = run_in_child([] {
     loop_pool pool(1, {.fault_reports = true});
@@ -781,7 +781,8 @@ TEST_CASE("a stall of a pool's loop is reported with a backtrace") {
   CHECK_FALSE(blocked);
 }
 
-TEST_CASE("a child that a coroutine of a pool forks has the program's signal mask, and so do its children") {
+TEST_CASE("a child that a coroutine of a pool forks has the program's signal mask, and so do its children",
+          "[no-emulator]") {
   if (EVENTER_TSAN) EVENTER_SKIP(fibers);
   const auto result = run_in_child([] {
     sigset_t mine;
@@ -824,7 +825,7 @@ TEST_CASE("a child that a coroutine of a pool forks has the program's signal mas
   CHECK(result.output == "child --b\ngrandchild b--\nparent bbb\n");
 }
 
-TEST_CASE("a forked child is told that the pool is its parent's, and can end") {
+TEST_CASE("a forked child is told that the pool is its parent's, and can end", "[no-emulator]") {
   if (EVENTER_TSAN) EVENTER_SKIP(fibers);
   // By the program's own thread, with the pool's threads anywhere.
   const auto forked = run_in_child([] {
@@ -862,7 +863,7 @@ TEST_CASE("a forked child is told that the pool is its parent's, and can end") {
   CHECK(contains(returned.output, std::to_string(SIGABRT)));
 }
 
-TEST_CASE("std::terminate in a pool that runs names the coroutine") {
+TEST_CASE("std::terminate in a pool that runs names the coroutine", "[no-emulator]") {
   if (EVENTER_TSAN) EVENTER_SKIP(threads_of_child);
   const auto result = run_in_child([] {
     loop_pool pool(1);
