@@ -139,21 +139,12 @@ double in_child(contender run, unsigned workers, long count, long at_once, std::
   return result;
 }
 
-std::size_t resident_bytes() {
-  std::size_t total = 0, resident = 0;
-  if (std::FILE* const file = std::fopen("/proc/self/statm", "r"); file != nullptr) {
-    if (std::fscanf(file, "%zu %zu", &total, &resident) != 2) resident = 0;
-    std::fclose(file);
-  }
-  return resident * static_cast<std::size_t>(::getpagesize());
-}
-
 void show_growth(long jobs) {
   (void)with_job_queue(4, 100'000, 1000);
-  const std::size_t before = resident_bytes();
+  const std::size_t before = bench::resident_bytes();
   const double each = with_job_queue(4, jobs, 1000);
   std::printf("%ld jobs, %.0f ns each: resident memory %.2f MB before, %.2f MB after\n\n", jobs, each,
-              static_cast<double>(before) / 1e6, static_cast<double>(resident_bytes()) / 1e6);
+              static_cast<double>(before) / 1e6, static_cast<double>(bench::resident_bytes()) / 1e6);
 }
 
 }  // namespace

@@ -7,10 +7,12 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <functional>
 #include <string>
+#include <system_error>
 #include <vector>
 
 namespace bench {
@@ -25,6 +27,18 @@ inline bool pin_to_core(int core) {
   CPU_ZERO(&one);
   CPU_SET(static_cast<unsigned>(core), &one);
   return ::sched_setaffinity(0, sizeof one, &one) == 0;
+}
+
+// Bytes of this process that are in memory now.
+inline std::size_t resident_bytes() {
+  std::size_t kilobytes = 0;
+  std::FILE* const file = std::fopen("/proc/self/smaps_rollup", "r");
+  if (file == nullptr) throw std::system_error(errno, std::generic_category(), "/proc/self/smaps_rollup");
+  char line[256];
+  while (std::fgets(line, sizeof line, file) != nullptr)
+    if (std::sscanf(line, "Rss: %zu kB", &kilobytes) == 1) break;
+  std::fclose(file);
+  return kilobytes * 1024;
 }
 
 inline double median(std::vector<double> values) {

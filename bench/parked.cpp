@@ -16,17 +16,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-std::size_t resident_bytes() {
-  std::size_t kilobytes = 0;
-  std::FILE* const file = std::fopen("/proc/self/smaps_rollup", "r");
-  if (file == nullptr) throw std::system_error(errno, std::generic_category(), "/proc/self/smaps_rollup");
-  char line[256];
-  while (std::fgets(line, sizeof line, file) != nullptr)
-    if (std::sscanf(line, "Rss: %zu kB", &kilobytes) == 1) break;
-  std::fclose(file);
-  return kilobytes * 1024;
-}
-
 struct figures {
   double bytes_each = 0;
   std::size_t depth = 0;  // from the stack pointer of a parked one to its first frame
@@ -69,7 +58,7 @@ figures bare(std::size_t count) {
   eventer::shared_stack stack;
   auto& all = *new std::vector<eventer::coroutine>;  // the process ends without unwinding them
   all.reserve(count);
-  const std::size_t before = resident_bytes();
+  const std::size_t before = bench::resident_bytes();
   for (std::size_t i = 0; i < count; ++i) {
     all.emplace_back(stack, [] {
       locals<Locals> mine;
@@ -78,7 +67,8 @@ figures bare(std::size_t count) {
     });
     all.back().resume();
   }
-  return {static_cast<double>(resident_bytes() - before) / static_cast<double>(count), all.front().stack_bytes()};
+  return {static_cast<double>(bench::resident_bytes() - before) / static_cast<double>(count),
+          all.front().stack_bytes()};
 }
 
 // On a loop, asleep: with a timer armed, or for ever, without one.
@@ -88,7 +78,7 @@ figures on_loop(std::size_t count) {
   auto& loop = *new eventer::event_loop;  // likewise
   (void)loop.spawn([&result, &loop, count] {
     eventer::yield();
-    const std::size_t before = resident_bytes();
+    const std::size_t before = bench::resident_bytes();
     for (std::size_t i = 0; i < count; ++i) {
       (void)eventer::spawn({.name = "parked"}, [] {
         locals<Locals> mine;
@@ -98,7 +88,7 @@ figures on_loop(std::size_t count) {
       if (i % 64 == 0) eventer::yield();
     }
     for (int i = 0; i < 4; ++i) eventer::yield();
-    result.bytes_each = static_cast<double>(resident_bytes() - before) / static_cast<double>(count);
+    result.bytes_each = static_cast<double>(bench::resident_bytes() - before) / static_cast<double>(count);
     for (const auto& row : loop.stacks().rows)
       if (row.name == "parked") result.depth = row.p50;
     loop.stop();
@@ -124,9 +114,9 @@ stackless park_stackless() {
   asm volatile("" : : "r"(locals) : "memory");
 }
 figures stackless_frames(std::size_t count) {
-  const std::size_t before = resident_bytes();
+  const std::size_t before = bench::resident_bytes();
   for (std::size_t i = 0; i < count; ++i) park_stackless();
-  return {static_cast<double>(resident_bytes() - before) / static_cast<double>(count), 0};
+  return {static_cast<double>(bench::resident_bytes() - before) / static_cast<double>(count), 0};
 }
 
 struct parked_case {

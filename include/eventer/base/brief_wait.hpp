@@ -27,8 +27,7 @@ class brief_wait {
       --left_out_;
       return false;
     }
-    static const bool may_help = usable_cpus() > 1;
-    if (!may_help) return false;
+    if (!may_help()) return false;
     const time_point end = clock::now() + longest;
     do {
       for (int i = 0; i < looks; ++i) {
@@ -45,6 +44,12 @@ class brief_wait {
   }
 
  private:
+  // Looked up once, for all.
+  static bool may_help() {
+    static const bool several = usable_cpus() > 1;
+    return several;
+  }
+
   static constexpr duration longest = std::chrono::microseconds(10);
   static constexpr int looks = 16;  // between two looks at the clock
   static constexpr unsigned most_left_out = 1023;

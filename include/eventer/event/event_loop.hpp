@@ -510,11 +510,13 @@ class EVENTER_API event_loop final : public scheduler {
   template <class Condition>
   EVENTER_NOINLINE void go_on_with_what_comes_soon(const Condition& may_block) {
     if (options_.seed != 0 || options_.clock != nullptr) return;
-    const time_point end = clock::now() + turn_time;
+    time_point end = no_deadline;
     while (ready_count() == 0 && may_block() && brief_.until([this] { return !posts().empty(); })) {
+      const time_point now = clock::now();
+      if (end == no_deadline) end = now + turn_time;
       posts().run_all();
       run_ready_for_a_while();
-      if (clock::now() >= end) return;
+      if (now >= end) return;
     }
   }
 

@@ -262,10 +262,7 @@ class brings_jobs {
   }
 };
 
-}  // namespace detail
-
 // What the handles of a queue share.
-namespace detail {
 class job_queue_state {
  public:
   explicit job_queue_state(job_workers* workers) noexcept : workers_(workers) { ++workers->owners; }

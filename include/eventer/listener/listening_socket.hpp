@@ -23,22 +23,15 @@
 
 namespace eventer::inline EVENTER_ABI::detail {
 
-struct accept_any_step : step_of<any_stream> {
-  accept_any_step(listening* on, endpoint* who) noexcept : socket(on), peer(who) {}
+struct accept_any_step : accepting_step<any_stream> {
+  accept_any_step(listening* on, endpoint* who) noexcept : accepting_step(on), peer(who) {}
   attempt try_once(descriptor& on) { return socket->try_accept(on, peer); }
   // Streams of both families are any_streams: which one it is, is asked where it makes a difference.
   io_result<any_stream> result(std::size_t fd) const {
     const auto from = peer->family() == AF_UNIX ? descriptor::origin::made_here_local : descriptor::origin::made_here;
     return any_stream::over(std::make_unique<descriptor>(static_cast<int>(fd), from));
   }
-  bool survives(descriptor& on, std::error_code error) {
-    if (error.category() != std::system_category()) return false;
-    (void)socket->pause(on, error);
-    return true;
-  }
-  time_point resume_at() const noexcept { return socket->resume_at(); }
 
-  listening* socket;
   endpoint* peer;
 };
 

@@ -176,13 +176,10 @@ class listening {
   std::atomic<std::uint64_t> shed_{0};
 };
 
+// What the steps that accept share: where the kernel refuses to watch the socket, they pause.
 template <class Stream>
-struct accept_step : step_of<Stream> {
-  explicit accept_step(listening* on) noexcept : socket(on) {}
-  attempt try_once(descriptor& on) { return socket->try_accept(on); }
-  static io_result<Stream> result(std::size_t fd) {
-    return Stream::accepted(std::make_unique<descriptor>(static_cast<int>(fd), Stream::origin_of_accepted));
-  }
+struct accepting_step : step_of<Stream> {
+  explicit accepting_step(listening* on) noexcept : socket(on) {}
   bool survives(descriptor& on, std::error_code error) {
     if (error.category() != std::system_category()) return false;
     (void)socket->pause(on, error);
@@ -191,6 +188,15 @@ struct accept_step : step_of<Stream> {
   time_point resume_at() const noexcept { return socket->resume_at(); }
 
   listening* socket;
+};
+
+template <class Stream>
+struct accept_step : accepting_step<Stream> {
+  using accepting_step<Stream>::accepting_step;
+  attempt try_once(descriptor& on) { return this->socket->try_accept(on); }
+  static io_result<Stream> result(std::size_t fd) {
+    return Stream::accepted(std::make_unique<descriptor>(static_cast<int>(fd), Stream::origin_of_accepted));
+  }
 };
 
 }  // namespace detail

@@ -91,7 +91,7 @@ class lookup_pool : public counted<std::atomic<std::uint32_t>> {
     const std::lock_guard lock(mutex_);
     for (const auto& each : in_flight_)
       if (each->host == host && each->service == service) return ++stats_.joined, each;
-    in_flight_.reserve(in_flight_.size() + 1);
+    if (in_flight_.size() == in_flight_.capacity()) in_flight_.reserve(in_flight_.size() * 2 + 8);
     const auto made = std::make_shared<lookup>(host, service);
     std::error_code error = start(made);
     if (error == errc::backlog_full && drop_abandoned()) error = start(made);
