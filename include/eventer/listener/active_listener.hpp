@@ -15,10 +15,9 @@
 #include <vector>
 
 #include "eventer/coro/deadline_scope.hpp"
-#include "eventer/coro/sync/manual_reset_event.hpp"
-#include "eventer/event/event_loop.hpp"
 #include "eventer/listener/listener_registry.hpp"
 #include "eventer/listener/listening_socket.hpp"
+#include "eventer/net/connection_set.hpp"
 #include "eventer/net/proxy_header.hpp"
 
 namespace eventer::inline EVENTER_ABI {
@@ -103,19 +102,17 @@ class active_listener : public std::enable_shared_from_this<active_listener> {
   }
   // Connections may learn that they should end.
   std::vector<join_handle<void>> begin_draining() {
-    return on_each_loop([](share& here) {
-      here.draining = true;
-      for (connection* each = here.first; each != nullptr; each = each->next)
-        if (descriptor* const file = each->file.held()) file->begin_draining();
-    });
+    return on_each_loop([](share& here) { here.connections.begin_draining(); });
   }
   // Ends idle connections at a time, cancels the rest at a second, and waits for their end. Returns: for each loop, how
   // many were cancelled. Requires: nobody accepts any more.
   std::vector<join_handle<std::size_t>> finish(time_point idle, time_point limit) {
     std::vector<join_handle<std::size_t>> all;
     for (const auto& each : shares_)
-      all.push_back(each->loop.spawn(spawn_options{.name = "listener drains"},
-                                     finish_body{shared_from_this(), each.get(), idle, limit}));
+      all.push_back(each->loop.spawn(
+          spawn_options{.name = "listener drains"}, [self = shared_from_this(), here = each.get(), idle, limit] {
+            return here->connections.finish(idle, limit, ("listener " + here->rules->config.address).c_str());
+          }));
     return all;
   }
   // Closes everything, without waiting. A loop that does not run does its part when it runs again, or ends.
@@ -127,7 +124,7 @@ class active_listener : public std::enable_shared_from_this<active_listener> {
         if (shares_[one->on] == each) here.push_back(one);
       auto close_here = [self = shared_from_this(), on = each.get(), here = std::move(here)] {
         for (const auto& one : here) one->socket->close();
-        cancel_all(*on);
+        on->connections.cancel_all();
       };
       if (scheduler::current() == &each->loop)
         close_here();
@@ -158,23 +155,14 @@ class active_listener : public std::enable_shared_from_this<active_listener> {
   using count = std::atomic<std::uint64_t>;
   static void add_to(count& which) noexcept { which.fetch_add(1, std::memory_order_relaxed); }
 
-  // In a list of its share while its coroutine runs. A part of the coroutine's closure, which is not on a stack.
-  struct connection {
-    control_block* block = nullptr;
-    descriptor::idle_hold file;
-    connection *next = nullptr, *previous = nullptr;
-  };
   struct share {
-    share(event_loop& l, std::shared_ptr<const listener_rules> r) : loop(l), rules(std::move(r)) {}
+    share(event_loop& l, std::shared_ptr<const listener_rules> r) : loop(l), rules(std::move(r)), connections(l) {}
 
     event_loop& loop;
-    std::atomic<std::size_t> open{0};  // with those that are on their way to this loop
-    shared_event empty{true};          // set whenever `open` becomes 0
     count accepted{0}, refused{0}, denied{0}, shed{0}, failed{0};
     // Of the loop's thread:
     std::shared_ptr<const listener_rules> rules;
-    connection* first = nullptr;
-    bool draining = false, ending = false, canceled = false;
+    connection_set connections;
     std::size_t turn = 0;      // of handing over
     std::size_t refusing = 0;  // politely, now
     time_point next_report = time_point::min();
@@ -188,21 +176,19 @@ class active_listener : public std::enable_shared_from_this<active_listener> {
   static constexpr duration quiet_time = std::chrono::seconds(10);  // between two lines about the same
   static constexpr duration refusal_time = std::chrono::seconds(1);
   static constexpr duration proxy_header_time = std::chrono::seconds(5);
-  static constexpr duration farewell_time = std::chrono::seconds(1);  // of those that were cancelled
   static constexpr std::size_t refusals_at_once = 64;
 
   // A connection's place among those that are open, from its admission to its end, wherever it is.
   class admission {
    public:
     admission(std::shared_ptr<active_listener> l, share& s) noexcept : listener_(std::move(l)), share_(&s) {
-      share_->open.fetch_add(1);
+      share_->connections.count_one();
     }
     admission(admission&&) noexcept = default;
     ~admission() {
       if (listener_ == nullptr) return;
-      const bool last = share_->open.fetch_sub(1) == 1;
       listener_->open_.fetch_sub(1);
-      if (last) share_->empty.set();
+      share_->connections.discount_one();
     }
     active_listener& listener() const noexcept { return *listener_; }
     share& here() const noexcept { return *share_; }
@@ -241,30 +227,11 @@ class active_listener : public std::enable_shared_from_this<active_listener> {
       listener->shares_[at->on]->shed.fetch_add(at->socket->shed());
     }
   };
-  struct finish_body {
-    std::shared_ptr<active_listener> listener;
-    share* here;
-    time_point idle, limit;
-
-    std::size_t operator()() const {
-      if (wait_until_empty(*here, idle)) return 0;
-      here->ending = true;
-      for (connection* each = here->first; each != nullptr; each = each->next)
-        if (descriptor* const file = each->file.held()) file->end_when_idle();
-      if (wait_until_empty(*here, limit)) return 0;
-      const std::size_t left = here->open.load();
-      cancel_all(*here);
-      if (!wait_until_empty(*here, deadline_after(scheduler::current()->now(), farewell_time)))
-        log(log_level::error, "listener %s: %zu connections do not end although they were cancelled",
-            config_text(*here), here->open.load());
-      return left;
-    }
-  };
   struct connection_body {
     admission in;
     std::shared_ptr<const listener_rules> rules;
     any_stream stream;
-    connection me;
+    connection_set::member me;
 
     connection_body(admission a, std::shared_ptr<const listener_rules> r, any_stream s) noexcept
         : in(std::move(a)), rules(std::move(r)), stream(std::move(s)) {}
@@ -272,11 +239,13 @@ class active_listener : public std::enable_shared_from_this<active_listener> {
         : in(std::move(other.in)), rules(std::move(other.rules)), stream(std::move(other.stream)) {}
 
     void operator()() {
-      if (!begin()) return;
+      connection_set& all = in.here().connections;
+      if (!all.enter(me, stream)) return;
       struct at_end {
-        connection_body& self;
-        ~at_end() { self.leave_list(); }
-      } const end{*this};
+        connection_set& all;
+        connection_set::member& me;
+        ~at_end() { all.leave(me); }
+      } const end{all, me};
       if (rules->config.proxy != proxy_protocol::off && !read_announcement()) return;
       try {
         rules->serve->call(std::move(stream), rules->config);
@@ -290,23 +259,6 @@ class active_listener : public std::enable_shared_from_this<active_listener> {
     }
 
    private:
-    EVENTER_NOINLINE bool begin() {
-      share& here = in.here();
-      if (here.canceled) return false;
-      me.block = scheduler::running_block();
-      me.file.follow(*stream.file());
-      if (here.draining) stream.file()->begin_draining();
-      if (here.ending) stream.file()->end_when_idle();
-      me.next = here.first;
-      if (me.next != nullptr) me.next->previous = &me;
-      here.first = &me;
-      return true;
-    }
-    EVENTER_NOINLINE void leave_list() noexcept {
-      (me.previous != nullptr ? me.previous->next : in.here().first) = me.next;
-      if (me.next != nullptr) me.next->previous = me.previous;
-      (void)me.file.let_go();
-    }
     EVENTER_NOINLINE bool read_announcement() {
       const auto said = read_proxy_header(stream, proxy_header_time);
       if (said && said->names_addresses()) stream.announce_peer(said->source);
@@ -406,8 +358,7 @@ class active_listener : public std::enable_shared_from_this<active_listener> {
     std::size_t best = from;
     for (std::size_t i = 1; i < shares_.size(); ++i) {
       const std::size_t each = (from + i) % shares_.size();
-      if (shares_[each]->open.load(std::memory_order_relaxed) < shares_[best]->open.load(std::memory_order_relaxed))
-        best = each;
+      if (shares_[each]->connections.open() < shares_[best]->connections.open()) best = each;
     }
     return best;
   }
@@ -419,18 +370,6 @@ class active_listener : public std::enable_shared_from_this<active_listener> {
       all.push_back(each->loop.spawn(spawn_options{.name = "listener"},
                                      [self = shared_from_this(), here = each.get(), change] { change(*here); }));
     return all;
-  }
-  // False: not until then.
-  static bool wait_until_empty(share& here, time_point until) {
-    while (here.open.load() > 0) {
-      here.empty.reset();
-      if (here.open.load() > 0 && !here.empty.wait(until)) return here.open.load() == 0;
-    }
-    return true;
-  }
-  static void cancel_all(share& here) {
-    here.canceled = true;
-    for (connection* each = here.first; each != nullptr; each = each->next) here.loop.cancel(*each->block);
   }
   static bool may_report(share& here) noexcept {
     const time_point now = here.loop.now();
