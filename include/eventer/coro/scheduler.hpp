@@ -81,6 +81,30 @@ struct own_call {
   own_call* around = nullptr;   // in which that function runs
 };
 
+// What is to be done when the running coroutine has come back to the loop, because it waits or has ended: once, on the
+// native stack. Belongs to whoever asks for it, and not on a shared stack; destroying it takes the wish back.
+class slice_end {
+ public:
+  explicit slice_end(void (*call)(slice_end&) noexcept) noexcept : call_(call) {}
+  slice_end(const slice_end&) = delete;
+  slice_end& operator=(const slice_end&) = delete;
+  ~slice_end() { forget(); }
+
+  bool is_due() const noexcept { return link_ != nullptr; }
+  void forget() noexcept {
+    if (link_ == nullptr) return;
+    *link_ = next_;
+    if (next_ != nullptr) next_->link_ = link_;
+    link_ = nullptr;
+  }
+
+ private:
+  friend class scheduler;
+  void (*call_)(slice_end&) noexcept;
+  slice_end* next_ = nullptr;
+  slice_end** link_ = nullptr;
+};
+
 class EVENTER_API scheduler {
  public:
   explicit scheduler(const scheduler_options& options)
@@ -93,6 +117,7 @@ class EVENTER_API scheduler {
     if (const char* const refusal = context::shadow_stack_refusal(); refusal != nullptr)
       throw_error(std::make_error_code(std::errc::not_supported), refusal);
     observed_ = watches_resumes();
+    steps_after_ = handles_suspended_;
     if (guards_stacks_) guarding_schedulers::add(*this);
   }
   scheduler(const scheduler&) = delete;
@@ -444,6 +469,16 @@ class EVENTER_API scheduler {
     return resumed;
   }
 
+  // Does `what` as soon as the running coroutine is back. Requires: the loop's thread.
+  void at_slice_end(slice_end& what) noexcept {
+    if (what.is_due()) return;
+    what.next_ = slice_ends_;
+    what.link_ = &slice_ends_;
+    if (what.next_ != nullptr) what.next_->link_ = &what.next_;
+    slice_ends_ = &what;
+    steps_after_ = true;
+  }
+
   // Wakes the coroutines whose time limit has passed, at most `budget` of them.
   void expire_timers(time_point now, std::size_t budget) {
     while (budget-- > 0) {
@@ -691,12 +726,17 @@ class EVENTER_API scheduler {
     native_.enter(block.sp, block.notes, block.stack->memory().bottom(), block.stack->memory().size());
     running_ = nullptr;
     block.stack->mark(block);
-    if (EVENTER_UNLIKELY(handles_suspended_)) after_step(block);
+    if (EVENTER_UNLIKELY(steps_after_)) after_step(block);
     return true;
   }
 
   EVENTER_NOINLINE void after_step(control_block& block) {
-    if (block.has(coroutine_flag::ended)) return;
+    while (slice_end* const first = slice_ends_) {
+      first->forget();
+      first->call_(*first);
+    }
+    steps_after_ = handles_suspended_;
+    if (!handles_suspended_ || block.has(coroutine_flag::ended)) return;
     if (block.has(coroutine_flag::guarded)) return guard(block, true);
     if (options_.evict_always && !block.has(coroutine_flag::own_stack)) block.stack->evict();
   }
@@ -1017,6 +1057,7 @@ class EVENTER_API scheduler {
   unsigned operations_ = 0;                         // in a row that did not have to wait
   unsigned entered_ = 0;
   bool observed_ = false;
+  bool steps_after_ = false;  // handles_suspended_, or somebody waits for a slice's end
   bool wakes_when_touched_ = false;
   bool hears_nobody_ = false;  // any more
   void (*on_step_)(scheduler&, const char* what) = nullptr;
@@ -1030,6 +1071,7 @@ class EVENTER_API scheduler {
   stack_set stacks_;
   const bool guards_stacks_;      // of coroutines that wait
   const bool handles_suspended_;  // something is done with the stack of each coroutine that suspends
+  slice_end* slice_ends_ = nullptr;
   entry_table entries_;
   detail::local_table locals_;
   continuation* continuations_ = nullptr;  // those that wait or are ready

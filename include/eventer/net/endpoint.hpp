@@ -87,6 +87,13 @@ class endpoint {
     if (family() == AF_INET6) return ntohs(as<sockaddr_in6>().sin6_port);
     return 0;
   }
+  // Whether it is reached from this machine alone: 127.0.0.0/8, also as ::ffff:127.0.0.1, ::1, and unix sockets.
+  bool is_loopback() const noexcept {
+    if (family() == AF_INET) return (ntohl(as<sockaddr_in>().sin_addr.s_addr) >> 24) == 127;
+    if (family() != AF_INET6) return family() == AF_UNIX;
+    const in6_addr& v6 = as<sockaddr_in6>().sin6_addr;
+    return IN6_IS_ADDR_LOOPBACK(&v6) || (IN6_IS_ADDR_V4MAPPED(&v6) && v6.s6_addr[12] == 127);
+  }
   int family() const noexcept { return storage_.generic.ss_family; }
   const sockaddr* data() const noexcept { return reinterpret_cast<const sockaddr*>(&storage_); }
   socklen_t size() const noexcept { return size_; }
