@@ -15,7 +15,7 @@
 #include "eventer/http/header_parser.hpp"
 #include "eventer/http/limits.hpp"
 #include "eventer/http/refusal.hpp"
-#include "eventer/http/target.hpp"
+#include "eventer/http/target_form.hpp"
 
 namespace eventer::inline EVENTER_ABI::http {
 

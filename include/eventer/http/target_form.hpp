@@ -1,4 +1,4 @@
-// target: the second word of a request line taken apart, and the host that a request is for (RFC 9112 3.2).
+// target_form: the second word of a request line taken apart, and the host that a request is for (RFC 9112 3.2).
 #pragma once
 
 #include <arpa/inet.h>
