@@ -14,7 +14,7 @@
 
 #include "eventer/base/config.hpp"
 
-namespace eventer::inline EVENTER_ABI::detail {
+namespace eventer::inline EVENTER_ABI::http::detail {
 
 enum class http_class : std::uint8_t {
   token = 1,   // methods, field names, codings
@@ -105,4 +105,4 @@ constexpr std::string_view take_element(std::string_view& list) noexcept {
   return element;
 }
 
-}  // namespace eventer::inline EVENTER_ABI::detail
+}  // namespace eventer::inline EVENTER_ABI::http::detail

@@ -8,7 +8,7 @@
 #include "eventer/http/characters.hpp"
 #include "eventer/http/refusal.hpp"
 
-namespace eventer::inline EVENTER_ABI::detail {
+namespace eventer::inline EVENTER_ABI::http::detail {
 
 class field_lines {
  public:
@@ -75,4 +75,4 @@ class field_lines {
   std::uint32_t count_ = 0;
 };
 
-}  // namespace eventer::inline EVENTER_ABI::detail
+}  // namespace eventer::inline EVENTER_ABI::http::detail

@@ -14,7 +14,7 @@ namespace eventer::inline EVENTER_ABI::http {
 enum class body_kind : std::uint8_t { none, length, chunked };
 
 }  // namespace eventer::inline EVENTER_ABI::http
-namespace eventer::inline EVENTER_ABI::detail {
+namespace eventer::inline EVENTER_ABI::http::detail {
 
 class body_framing {
  public:
@@ -68,4 +68,4 @@ class body_framing {
   bool ends_chunked_ = false;  // the last so far
 };
 
-}  // namespace eventer::inline EVENTER_ABI::detail
+}  // namespace eventer::inline EVENTER_ABI::http::detail

@@ -27,7 +27,7 @@
 
 #include "eventer/http/refusal.hpp"
 
-namespace eventer::inline EVENTER_ABI::detail {
+namespace eventer::inline EVENTER_ABI::http::detail {
 
 using known_field = boost::beast::http::field;
 
@@ -98,4 +98,4 @@ class header_parser final : public boost::beast::http::basic_parser<true> {
   http::refusal why_;
 };
 
-}  // namespace eventer::inline EVENTER_ABI::detail
+}  // namespace eventer::inline EVENTER_ABI::http::detail

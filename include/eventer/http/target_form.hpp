@@ -13,7 +13,7 @@
 #include "eventer/http/characters.hpp"
 #include "eventer/http/refusal.hpp"
 
-namespace eventer::inline EVENTER_ABI::detail {
+namespace eventer::inline EVENTER_ABI::http::detail {
 
 // host [":" port], of a Host field, of a target in absolute form or of CONNECT: a name, an IPv4 address, or an IPv6
 // address in brackets. No user, no zone, no IPvFuture.
@@ -108,4 +108,4 @@ struct http_target {
   }
 };
 
-}  // namespace eventer::inline EVENTER_ABI::detail
+}  // namespace eventer::inline EVENTER_ABI::http::detail

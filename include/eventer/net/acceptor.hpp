@@ -256,6 +256,8 @@ class basic_acceptor {
   bool is_open() const noexcept { return descriptor_ != nullptr && descriptor_->is_open(); }
   int native_handle() const noexcept { return descriptor_ == nullptr ? -1 : descriptor_->fd(); }
   endpoint local() const { return endpoint::local_of(native_handle()); }
+  // For the library.
+  descriptor* file() const noexcept { return descriptor_.get(); }
   // Connections that were closed unserved for want of descriptors.
   std::uint64_t shed() const noexcept { return state_ == nullptr ? 0 : state_->shed(); }
 

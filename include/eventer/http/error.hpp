@@ -1,0 +1,71 @@
+// What can go wrong while a handler reads a request or writes an answer: http::errc, beside the stream's own errors;
+// and http::error, by which a handler answers with a status of its choice.
+#pragma once
+
+#include <stdexcept>
+#include <string>
+#include <system_error>
+#include <utility>
+
+#include "eventer/base/result.hpp"
+
+namespace eventer::inline EVENTER_ABI::http {
+
+enum class errc {
+  body_too_large = 1,  // beyond the limit of the server or the route; answered with 413 if the handler does not
+  bad_body,            // its framing can't be trusted, a chunk's size say; answered with 400
+  body_cut_off,        // the peer has closed before the body's end
+  answered,            // the answer has ended already: nothing can be added to it
+  wrong_length,        // more or less was written than content_length() has said
+  not_upgradable,      // the request does not ask for this protocol, or its answer has begun
+};
+
+class EVENTER_API error_category final : public std::error_category {
+ public:
+  const char* name() const noexcept override { return "eventer.http"; }
+  std::string message(int code) const override {
+    switch (static_cast<errc>(code)) {
+      case errc::body_too_large:
+        return "the request's body is larger than the limit (limits::body of the server or the route)";
+      case errc::bad_body:
+        return "the request's body is not framed as HTTP/1.1 says";
+      case errc::body_cut_off:
+        return "the peer has closed the connection before the end of its request's body";
+      case errc::answered:
+        return "the answer has ended already";
+      case errc::wrong_length:
+        return "the bytes written are not as many as content_length() has said";
+      case errc::not_upgradable:
+        return "the request does not ask for this protocol, or its answer has begun already";
+    }
+    return "unknown eventer.http error";
+  }
+};
+
+EVENTER_API inline const std::error_category& http_category() noexcept {
+  static const error_category& instance = *new error_category;
+  return instance;
+}
+inline std::error_code make_error_code(errc code) noexcept { return {static_cast<int>(code), http_category()}; }
+
+// The status that a handler's failure to read a body is answered with; 0 where an error says nothing about a request.
+inline int status_of(std::error_code failure) noexcept {
+  if (failure == make_error_code(errc::body_too_large)) return 413;
+  if (failure == make_error_code(errc::bad_body) || failure == make_error_code(errc::body_cut_off)) return 400;
+  return 0;
+}
+
+// Thrown by a handler, it is the answer: `throw http::error(404, "there is no such note\n")`.
+class error : public std::runtime_error {
+ public:
+  explicit error(int status, const std::string& text = {}) : std::runtime_error(text), status_(status) {}
+  int status() const noexcept { return status_; }
+
+ private:
+  int status_;
+};
+
+}  // namespace eventer::inline EVENTER_ABI::http
+
+template <>
+struct std::is_error_code_enum<eventer::http::errc> : std::true_type {};

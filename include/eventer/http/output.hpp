@@ -1,0 +1,93 @@
+// output: what a connection has to say and has not sent yet. Answers to pipelined requests collect here, and go out
+// with one system call when the requests that have come are used up, or when a handler waits.
+//
+// What must not be broken: bytes leave in the order in which they came. So whatever is sent is sent through here, and
+// only the connection's own coroutine waits here; the loop, when that coroutine waits for something else, sends what
+// goes without waiting.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "eventer/net/any_stream.hpp"
+
+namespace eventer::inline EVENTER_ABI::http::detail {
+
+class output : slice_end {
+ public:
+  output() noexcept : slice_end(&send_what_goes) {}
+
+  // Begins anew, for another connection.
+  void open(any_stream& to) noexcept {
+    to_ = &to;
+    total_ = 0;
+  }
+  // To be appended to: heads and small bodies.
+  std::string& bytes() noexcept { return bytes_; }
+  std::size_t unsent() const noexcept { return bytes_.size() - done_; }
+  // Bytes that this connection has taken so far.
+  std::uint64_t total() const noexcept { return total_; }
+
+  // Sends everything. Waits where the peer takes nothing, each time for `stall` at most. Errors: the stream's.
+  std::error_code send(duration stall) {
+    forget();
+    const std::error_code failure = write(std::string_view(bytes_).substr(done_), stall);
+    clear();
+    return failure;
+  }
+  // The same with `more` behind it, of which only the beginning is copied: for one system call with what is here.
+  std::error_code send(std::string_view more, duration stall) {
+    const std::string_view with_the_rest = more.substr(0, copied_at_most);
+    bytes_.append(with_the_rest);
+    if (const std::error_code failure = send(stall)) return failure;
+    return write(more.substr(with_the_rest.size()), stall);
+  }
+  // As soon as the running coroutine waits for anything, what is here is sent as far as that goes.
+  void send_when_waiting() noexcept {
+    if (unsent() > 0) scheduler::current()->at_slice_end(*this);
+  }
+  // Nothing more is sent.
+  void drop() noexcept {
+    forget();
+    clear();
+  }
+
+  static constexpr std::size_t held_at_most = 64 << 10;  // answers to pipelined requests
+
+ private:
+  static constexpr std::size_t copied_at_most = 16 << 10;
+  static constexpr std::size_t kept_at_most = 16 << 10;
+
+  std::error_code write(std::string_view left, duration stall) {
+    while (!left.empty()) {
+      const auto taken = to_->write_some(left, stall);
+      if (EVENTER_UNLIKELY(!taken)) return taken.error();
+      left.remove_prefix(*taken);
+      total_ += *taken;
+    }
+    return {};
+  }
+  void clear() noexcept {
+    done_ = 0;
+    bytes_.clear();
+    if (EVENTER_UNLIKELY(bytes_.capacity() > kept_at_most)) bytes_ = std::string();
+  }
+  static void send_what_goes(slice_end& which) noexcept {
+    auto& self = static_cast<output&>(which);
+    descriptor* const file = self.to_->file();
+    if (file == nullptr || !file->is_usable() || self.unsent() == 0) return;
+    const auto tried = eventer::detail::try_write(*file, self.bytes_.data() + self.done_, self.unsent());
+    if (!tried.is_done()) return;  // whoever sends next meets the same error, and can say so
+    self.done_ += tried.value();
+    self.total_ += tried.value();
+  }
+
+  any_stream* to_ = nullptr;
+  std::string bytes_;
+  std::size_t done_ = 0;  // of them, sent
+  std::uint64_t total_ = 0;
+};
+
+}  // namespace eventer::inline EVENTER_ABI::http::detail

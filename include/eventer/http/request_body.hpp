@@ -1,0 +1,167 @@
+// request_body: reads the body of one request, as its head frames it, in pieces that nobody needs to store.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "eventer/base/buffer.hpp"
+#include "eventer/http/chunk_decoder.hpp"
+#include "eventer/http/error.hpp"
+#include "eventer/http/input.hpp"
+#include "eventer/http/output.hpp"
+#include "eventer/http/request_head.hpp"
+
+namespace eventer::inline EVENTER_ABI::http::detail {
+
+class request_body {
+ public:
+  request_body(input& in, output& out) noexcept : in_(&in), out_(&out) {}
+
+  // Requires: the head is used up in the input. `bounds` lives as long as the body is read.
+  void begin(any_stream& from, const request_head& head, const limits& bounds, time_point deadline) {
+    from_ = &from;
+    bounds_ = &bounds;
+    deadline_ = deadline;
+    kind_ = head.body();
+    left_ = kind_ == body_kind::length ? head.content_length() : 0;
+    ended_ = kind_ == body_kind::none || (kind_ == body_kind::length && left_ == 0);
+    failure_ = {};
+    rest_ = {};
+    continue_due_ = head.expects_continue() && !ended_;
+    if (kind_ == body_kind::chunked) chunks_.reset();
+  }
+
+  // There is none.
+  void forget() noexcept {
+    ended_ = true;
+    failure_ = {};
+    rest_ = {};
+  }
+
+  bool is_too_large() const noexcept { return left_ > bounds_->body; }
+  // Every byte of it was read.
+  bool ended() const noexcept { return ended_; }
+  // Whether the rest can be read and forgotten, for the sake of the next request: it is no more than `most` bytes, as
+  // far as one can know, and the client does not wait for leave to send it.
+  bool can_be_discarded(std::uint64_t most) const noexcept {
+    return !failure_ && left_ <= most && !(continue_due_ && in_->empty());
+  }
+  std::error_code failure() const noexcept { return failure_; }
+
+  // The next bytes, at least one, where they lie: valid until the next call. Errors: end_of_stream at its end;
+  // timed_out after limits::body_idle without a byte; body_too_large, bad_body, body_cut_off; the stream's. After an
+  // error it stays with that.
+  io_result<std::string_view> next() {
+    for (;;) {
+      if (ended_) return eventer::errc::end_of_stream;
+      if (failure_) return failure_;
+      if (in_->empty())
+        if (const std::error_code error = fill()) return fail(error);
+      if (kind_ == body_kind::length) return take(in_->view().substr(0, left_));
+      const auto piece = chunks_.next(in_->view(), *bounds_);
+      in_->consume(piece.consumed);
+      switch (piece.is) {
+        case chunk_decoder::state::data:
+          return piece.data;
+        case chunk_decoder::state::end:
+          ended_ = true;
+          break;
+        case chunk_decoder::state::refused:
+          return fail(make_error_code(chunks_.why().status == 413 ? errc::body_too_large : errc::bad_body));
+        case chunk_decoder::state::more:
+          break;
+      }
+    }
+  }
+  // The same into a buffer; what is long goes there directly. A buffer of size 0 answers 0.
+  io_result<std::size_t> read_some(buffer into) {
+    if (into.size() == 0) return std::size_t{0};
+    if (rest_.empty()) {
+      if (kind_ == body_kind::length && !ended_ && !failure_ && in_->empty()) return read_directly(into);
+      const auto piece = next();
+      if (!piece) return piece.error();
+      rest_ = *piece;
+    }
+    const std::size_t count = std::min(rest_.size(), into.size());
+    std::memcpy(into.data(), rest_.data(), count);
+    rest_.remove_prefix(count);
+    return count;
+  }
+  // All that was not read yet, behind what `into` holds.
+  std::error_code read_all(std::string& into) {
+    into.append(std::exchange(rest_, {}));
+    for (;;) {
+      const auto piece = next();
+      if (piece)
+        into.append(*piece);
+      else
+        return ended_ ? std::error_code() : piece.error();
+    }
+  }
+  // Reads and forgets the rest. False: it is more than `most` bytes, or they do not come.
+  bool discard(std::uint64_t most) {
+    for (std::uint64_t dropped = 0; !ended_ && dropped <= most;) {
+      const auto piece = next();
+      if (piece)
+        dropped += piece->size();
+      else if (!ended_)
+        return false;
+    }
+    return ended_;
+  }
+
+ private:
+  std::string_view take(std::string_view bytes) noexcept {
+    in_->consume(bytes.size());
+    left_ -= bytes.size();
+    ended_ = left_ == 0;
+    return bytes;
+  }
+  io_result<std::size_t> read_directly(buffer into) {
+    if (const std::error_code error = permit()) return fail(error);
+    const auto got = from_->read_some(
+        buffer(into.data(), static_cast<std::size_t>(std::min<std::uint64_t>(into.size(), left_))), limit());
+    if (!got) return fail(cut_off(got.error()));
+    left_ -= *got;
+    ended_ = left_ == 0;
+    return *got;
+  }
+  std::error_code fill() {
+    if (const std::error_code error = permit()) return error;
+    const auto got = in_->read_body(*from_, limit());
+    return got ? std::error_code() : cut_off(got.error());
+  }
+  // 100 Continue, if that is what the client waits for.
+  std::error_code permit() {
+    if (EVENTER_LIKELY(!continue_due_)) return {};
+    continue_due_ = false;
+    out_->bytes().append("HTTP/1.1 100 Continue\r\n\r\n");
+    return out_->send(bounds_->response_stall);
+  }
+  time_limit limit() const noexcept {
+    if (EVENTER_LIKELY(deadline_ == no_deadline)) return bounds_->body_idle;
+    return std::min(deadline_, deadline_after(scheduler::current()->now(), bounds_->body_idle));
+  }
+  static std::error_code cut_off(std::error_code error) noexcept {
+    return error == eventer::errc::end_of_stream ? make_error_code(errc::body_cut_off) : error;
+  }
+  std::error_code fail(std::error_code error) noexcept { return failure_ = error; }
+
+  input* in_;
+  output* out_;
+  any_stream* from_ = nullptr;
+  const limits* bounds_ = nullptr;
+  time_point deadline_ = no_deadline;
+  body_kind kind_ = body_kind::none;
+  bool ended_ = true, continue_due_ = false;
+  std::uint64_t left_ = 0;  // of a body whose length is known
+  std::error_code failure_;
+  std::string_view rest_;  // of the last piece, for read_some
+  chunk_decoder chunks_;
+};
+
+}  // namespace eventer::inline EVENTER_ABI::http::detail

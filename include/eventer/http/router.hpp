@@ -1,0 +1,136 @@
+// router: which handler answers which request. It is filled before a server gets it, and does not change then.
+//
+//   http::router routes;
+//   routes.add("GET", "/", "^hello$", [](http::request&, http::response& answer) { answer.text("Hello world.\n"); });
+//   routes.get("/notes/{id}", show).allow("10.0.0.0/8").use(count);
+//   routes.use(authenticate);                                   // around every request
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "eventer/http/handler.hpp"
+#include "eventer/http/route_table.hpp"
+#include "eventer/net/access_list.hpp"
+
+namespace eventer::inline EVENTER_ABI::http {
+
+namespace detail {
+struct service;
+}
+
+// What holds for one route; each call returns it again.
+class route {
+ public:
+  // Who may ask: addresses and networks, as for access_list; others get 403. May be called several times.
+  // Errors: std::invalid_argument with a sentence where the rule is none.
+  route& allow(std::string_view network) { return check(access_.allow(network)); }
+  route& deny(std::string_view network) { return check(access_.deny(network)); }
+  // Only clients of this machine, and nobody whom a proxy on it asks for.
+  route& loopback_only() noexcept {
+    loopback_only_ = true;
+    return *this;
+  }
+  // In the place of limits::body.
+  route& body_limit(std::uint64_t bytes) noexcept {
+    body_limit_ = bytes;
+    return *this;
+  }
+  // Around the handler, behind what the router has for all.
+  template <is_middleware F>
+  route& use(F&& step) {
+    around_.push_back(std::make_shared<detail::typed_step<std::decay_t<F>>>(std::forward<F>(step)));
+    return *this;
+  }
+
+ private:
+  friend class router;
+  friend class detail::exchange;
+  friend struct detail::service;
+
+  explicit route(std::shared_ptr<const detail::handler> handler) noexcept : handler_(std::move(handler)) {}
+  route& check(const std::string& error) {
+    if (!error.empty()) detail::refuse_argument(error);
+    return *this;
+  }
+  bool admits(const request& asked) const {
+    if (!access_.empty() && !access_.allows(asked.peer())) return false;
+    return !loopback_only_ || is_local(asked);
+  }
+  // Behind a proxy on this machine everybody comes from here.
+  static bool is_local(const request& asked) {
+    return asked.peer().is_loopback() && !asked.header("Forwarded") && !asked.header("X-Forwarded-For") &&
+           !asked.header("Via");
+  }
+
+  std::shared_ptr<const detail::handler> handler_;
+  access_list access_;
+  bool loopback_only_ = false;
+  std::optional<std::uint64_t> body_limit_;
+  next::chain around_;
+};
+
+class router {
+ public:
+  // Under the mount point, where the rest of the path matches the regex; see route_table for how routes relate. What a
+  // handler captures is shared by all loops. Returns: the route, to say more about it, valid as long as the router.
+  // Errors: std::invalid_argument with a sentence that names the rule.
+  template <handles_requests F>
+  route& add(std::string_view method, std::string_view mount, std::string_view regex, F&& handler) {
+    table_.add(method, mount, regex);
+    return add_route(std::forward<F>(handler));
+  }
+  // A template: "/users/{id}".
+  template <handles_requests F>
+  route& add(std::string_view method, std::string_view path, F&& handler) {
+    table_.add_template(method, path);
+    return add_route(std::forward<F>(handler));
+  }
+  template <handles_requests F>
+  route& get(std::string_view path, F&& handler) {
+    return add("GET", path, std::forward<F>(handler));
+  }
+  template <handles_requests F>
+  route& post(std::string_view path, F&& handler) {
+    return add("POST", path, std::forward<F>(handler));
+  }
+  template <handles_requests F>
+  route& put(std::string_view path, F&& handler) {
+    return add("PUT", path, std::forward<F>(handler));
+  }
+  template <handles_requests F>
+  route& patch(std::string_view path, F&& handler) {
+    return add("PATCH", path, std::forward<F>(handler));
+  }
+  template <handles_requests F>
+  route& del(std::string_view path, F&& handler) {
+    return add("DELETE", path, std::forward<F>(handler));
+  }
+  // Around every request, in the order of the calls, also around those that no route serves.
+  template <is_middleware F>
+  router& use(F&& step) {
+    around_.push_back(std::make_shared<detail::typed_step<std::decay_t<F>>>(std::forward<F>(step)));
+    return *this;
+  }
+
+ private:
+  friend class detail::exchange;
+  friend struct detail::service;
+
+  template <class F>
+  route& add_route(F&& handler) {
+    using type = detail::typed_handler<std::decay_t<F>>;
+    return routes_.emplace_back(route(std::make_shared<const type>(std::forward<F>(handler))));
+  }
+
+  route_table table_;
+  std::deque<route> routes_;  // by their number in the table
+  next::chain around_;
+};
+
+}  // namespace eventer::inline EVENTER_ABI::http
