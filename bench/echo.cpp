@@ -5,12 +5,10 @@
 //
 // Servers are child processes on one core, the client is this process on the other; rounds alternate between the
 // servers. System calls are counted at the library's seam, for the bare loop by itself. Only loopback is used.
-#include <sys/resource.h>
-
 #include <CLI/CLI.hpp>
 #include <eventer/eventer.hpp>
 
-#include "echo_parts.hpp"
+#include "servers.hpp"
 #include "stackless.hpp"
 
 namespace {
@@ -126,19 +124,6 @@ struct contestant {
   double idle_bytes = 0;
 };
 
-std::size_t possible_connections(std::size_t wanted) {
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return wanted;
-  const rlim_t need = wanted + 64;
-  rlimit raised{need, std::max(limit.rlim_max, need)};
-  if (limit.rlim_cur < need && ::setrlimit(RLIMIT_NOFILE, &raised) != 0) {
-    raised = {limit.rlim_max, limit.rlim_max};
-    ::setrlimit(RLIMIT_NOFILE, &raised);
-  }
-  ::getrlimit(RLIMIT_NOFILE, &limit);
-  return std::min<std::size_t>(wanted, limit.rlim_cur - 64);
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -159,7 +144,7 @@ int main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
   try {
     bench::share_counters();
-    const std::size_t idle_possible = idle == 0 ? 0 : possible_connections(idle);
+    const std::size_t idle_possible = idle == 0 ? 0 : bench::possible_connections(idle);
     if (idle_possible < idle)
       std::printf("only %zu idle connections: the limit of descriptors does not allow more\n", idle_possible);
 

@@ -8,7 +8,7 @@
 #include <CLI/CLI.hpp>
 #include <eventer/eventer.hpp>
 
-#include "echo_parts.hpp"
+#include "servers.hpp"
 
 namespace {
 

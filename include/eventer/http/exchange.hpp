@@ -49,7 +49,7 @@ class exchange {
   exchange() : asked_(in_, out_), answer_(in_, out_) {}
 
   // Answers what `received` begins with, reads on and answers, until nothing is left. `requests` counts.
-  afterwards serve(const service& by, any_stream& on, std::uint64_t& requests, std::string_view received) {
+  afterwards serve(const service& by, any_stream& on, std::uint32_t& requests, std::string_view received) {
     by_ = &by;
     stream_ = &on;
     in_.append(received);
@@ -107,7 +107,7 @@ class exchange {
 
   // --- answering ---
 
-  afterwards answer(std::uint64_t requests) {
+  afterwards answer(std::uint32_t requests) {
     const std::string_view head = std::string_view(in_.head(), scanner_.size()).substr(scanner_.skipped());
     in_.consume(scanner_.size());
     refused_ = asked_.head_.parse(head, by_->for_heads);

@@ -8,18 +8,15 @@
 // or, with listeners: registry.add("web", server).
 #pragma once
 
-#include <atomic>
 #include <cstdint>
-#include <list>
 #include <memory>
-#include <mutex>
 #include <string_view>
 #include <utility>
 #include <vector>
 
-#include "eventer/event/run.hpp"
-#include "eventer/http/exchange.hpp"
-#include "eventer/net/connection_set.hpp"
+#include "eventer/http/connection.hpp"
+#include "eventer/net/tcp.hpp"
+#include "eventer/net/unix.hpp"
 
 namespace eventer::inline EVENTER_ABI::http {
 
@@ -29,182 +26,6 @@ struct server_statistics {
   std::uint64_t refused = 0;   // of them, beyond max_connections
   std::uint64_t requests = 0;  // answered, refusals included
 };
-
-namespace detail {
-
-// What a server keeps for one loop; but for the counts, used on its thread.
-class share {
- public:
-  explicit share(event_loop& on) noexcept : connections(on) {}
-
-  // Gives itself back at its end, for the next connection.
-  class lent_exchange {
-   public:
-    explicit lent_exchange(share& from) : from_(from), what_(from.take()) {}
-    lent_exchange(const lent_exchange&) = delete;
-    lent_exchange& operator=(const lent_exchange&) = delete;
-    ~lent_exchange() { from_.give_back(std::move(what_)); }
-    exchange* operator->() const noexcept { return what_.get(); }
-
-   private:
-    share& from_;
-    std::unique_ptr<exchange> what_;
-  };
-
-  // An acceptor of a server while it accepts. The descriptor is known to whoever ends the server; the place is on the
-  // heap, as the acceptor's coroutine waits.
-  class acceptor_place {
-   public:
-    template <class Acceptor>
-    acceptor_place(share& here, const Acceptor& acceptor)
-        : here_(here), place_(here.acceptors_.insert(here.acceptors_.end(), nullptr)) {
-      *place_ = std::make_unique<descriptor::idle_hold>();
-      (*place_)->follow(*acceptor.file());
-    }
-    acceptor_place(const acceptor_place&) = delete;
-    acceptor_place& operator=(const acceptor_place&) = delete;
-    ~acceptor_place() { here_.acceptors_.erase(place_); }
-
-   private:
-    share& here_;
-    std::list<std::unique_ptr<descriptor::idle_hold>>::iterator place_;
-  };
-  void close_acceptors() noexcept {
-    for (const auto& each : acceptors_)
-      if (descriptor* const file = each->held()) file->close();
-  }
-
-  eventer::detail::connection_set connections;
-  std::atomic<std::uint64_t> accepted{0}, refused{0}, requests{0};
-
- private:
-  std::unique_ptr<exchange> take() {
-    if (EVENTER_UNLIKELY(spare_.empty())) return std::make_unique<exchange>();
-    std::unique_ptr<exchange> last = std::move(spare_.back());
-    spare_.pop_back();
-    return last;
-  }
-  void give_back(std::unique_ptr<exchange> what) noexcept {
-    what->reset();
-    if (spare_.size() < spares_at_most) spare_.push_back(std::move(what));
-  }
-
-  static constexpr std::size_t spares_at_most = 64;
-  std::vector<std::unique_ptr<exchange>> spare_;
-  std::list<std::unique_ptr<descriptor::idle_hold>> acceptors_;
-};
-
-// Says so to a client that is one too many, if that goes at once.
-inline void refuse_connection(any_stream& client) {
-  static constexpr std::string_view answer =
-      "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n";
-  (void)eventer::detail::try_write(*client.file(), answer.data(), answer.size());
-  (void)client.shutdown_write();
-}
-
-// What the copies of a server share.
-class server_state : public std::enable_shared_from_this<server_state> {
- public:
-  server_state(router&& routes, server_options&& options) : serves_(std::move(routes), std::move(options)) {}
-
-  const service& serves() const noexcept { return serves_; }
-  share& on_this_loop() {
-    event_loop& here = event_loop::current();
-    const std::lock_guard lock(mutex_);
-    for (const auto& each : shares_)
-      if (&each->connections.loop() == &here) return *each;
-    return *shares_.emplace_back(std::make_unique<share>(here));
-  }
-  std::vector<share*> all() const {
-    const std::lock_guard lock(mutex_);
-    std::vector<share*> result;
-    for (const auto& each : shares_) result.push_back(each.get());
-    return result;
-  }
-
-  std::atomic<std::size_t> open{0};
-  std::atomic<bool> draining{false};
-
- private:
-  const service serves_;
-  mutable std::mutex mutex_;
-  std::vector<std::unique_ptr<share>> shares_;
-};
-
-// Serves one connection to its end. Its outermost frame is that of each parked one: what is done with requests is out
-// of line.
-class connection {
- public:
-  connection(std::shared_ptr<server_state> server, share& here, any_stream&& stream) noexcept
-      : server_(std::move(server)), here_(&here), stream_(std::move(stream)) {}
-
-  EVENTER_ALWAYS_INLINE void operator()() {
-    for (;;) {
-      const auto received = stream_.read_borrowed(server_->serves().options.limits.keep_alive_idle);
-      if (!received || !answer({received->data(), received->size()})) return;
-    }
-  }
-  any_stream& stream() noexcept { return stream_; }
-
- private:
-  // False: the connection has ended.
-  EVENTER_NOINLINE bool answer(std::string_view received) {
-    afterwards then = afterwards::close;
-    {
-      const std::uint64_t before = requests_;
-      const share::lent_exchange work(*here_);
-      then = work->serve(server_->serves(), stream_, requests_, received);
-      here_->requests.fetch_add(requests_ - before, std::memory_order_relaxed);
-    }
-    if (then == afterwards::close_slowly) close_slowly();
-    return then == afterwards::idle;
-  }
-  // RFC 9112, 9.6: bytes that nobody reads would make the kernel reset the connection, and the client lose the answer.
-  void close_slowly() {
-    if (!stream_.shutdown_write()) return;
-    const time_point end = deadline_after(scheduler::current()->now(), std::chrono::seconds(2));
-    while (stream_.read_borrowed(end)) {
-    }
-  }
-
-  std::shared_ptr<server_state> server_;
-  share* here_;
-  any_stream stream_;
-  std::uint64_t requests_ = 0;
-};
-
-// A connection that a server's own acceptor has taken: it counts, and is told when the server ends.
-class accepted_connection {
- public:
-  accepted_connection(std::shared_ptr<server_state> server, share& here, any_stream&& stream) noexcept
-      : all_(&here.connections), server_(server.get()), serve_(std::move(server), here, std::move(stream)) {
-    all_->count_one();
-  }
-  accepted_connection(accepted_connection&& other) noexcept  // before it runs
-      : all_(std::exchange(other.all_, nullptr)), server_(other.server_), serve_(std::move(other.serve_)) {}
-  ~accepted_connection() {
-    if (all_ == nullptr) return;
-    server_->open.fetch_sub(1);
-    all_->discount_one();
-  }
-
-  void operator()() {
-    if (!all_->enter(me_, serve_.stream())) return;
-    struct at_end {
-      accepted_connection& self;
-      ~at_end() { self.all_->leave(self.me_); }
-    } const end{*this};
-    serve_();
-  }
-
- private:
-  eventer::detail::connection_set* all_;
-  server_state* server_;
-  connection serve_;
-  eventer::detail::connection_set::member me_;
-};
-
-}  // namespace detail
 
 // A handle: copies are the same server. It serves any number of loops; what a handler captures is shared by them.
 class server {
@@ -237,8 +58,9 @@ class server {
 
   // One connection, to its end: what a listener calls, and a test with a stream in memory.
   void operator()(any_stream client) const {
-    detail::connection serve(state_, state_->on_this_loop(), std::move(client));
-    serve();
+    // On the heap, where the loop reaches it while this coroutine waits.
+    const auto serves = std::make_unique<detail::guest_connection>(state_->on_this_loop(), std::move(client));
+    (*serves)();
   }
 
   // Ends it: nothing more is accepted, requests that have begun are answered with Connection: close, idle connections
@@ -284,14 +106,12 @@ class server {
   void take(detail::share& here, any_stream client) {
     here.accepted.fetch_add(1, std::memory_order_relaxed);
     const std::size_t most = state_->serves().options.max_connections;
-    if (state_->open.fetch_add(1) >= most && most != 0) {
-      state_->open.fetch_sub(1);
+    if (most != 0 && state_->open.load(std::memory_order_relaxed) >= most) {
       here.refused.fetch_add(1, std::memory_order_relaxed);
       return detail::refuse_connection(client);
     }
-    detail::accepted_connection body(state_, here, std::move(client));
     try {
-      (void)spawn(spawn_options{.name = "http connection"}, std::move(body));
+      (void)spawn(spawn_options{.name = "http connection"}, detail::accepted_connection(here, std::move(client)));
     } catch (const std::system_error& failure) {
       log(log_level::error, "http: %s: a connection is closed unserved", failure.code().message().c_str());
     }

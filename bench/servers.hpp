@@ -1,5 +1,5 @@
-// What the benchmarks with an echo server share: the server's process with what it has used, and a client that plays
-// ping-pong on many connections.
+// What the benchmarks with servers share: the server's process with what it has used, and a client that plays ping-pong
+// on many connections.
 #pragma once
 
 #include <arpa/inet.h>
@@ -8,10 +8,12 @@
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstdint>
@@ -115,10 +117,20 @@ class server {
   pid_t child_ = -1;
 };
 
+// One question and its answer, of so many bytes each time.
+struct question {
+  std::string bytes = std::string(message_bytes, '\0');
+  std::size_t answer_bytes = message_bytes;
+  std::size_t at_once = 1;  // questions that are sent together, with one call
+};
+
 // The client: ping-pong on every connection from one epoll loop.
 class client {
  public:
-  explicit client(int port) : port_(port), set_(::epoll_create1(0)) { check(set_ >= 0, "epoll_create1"); }
+  explicit client(int port, const question& what = {}) : port_(port), set_(::epoll_create1(0)), what_(what) {
+    check(set_ >= 0, "epoll_create1");
+    for (std::size_t i = 0; i < what.at_once; ++i) sent_ += what.bytes;
+  }
   client(const client&) = delete;
   client& operator=(const client&) = delete;
   ~client() {
@@ -126,32 +138,43 @@ class client {
     ::close(set_);
   }
 
+  // Each has its first answer then.
   void open(std::size_t count) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(static_cast<std::uint16_t>(port_));
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    std::string bytes(what_.answer_bytes, '\0');
     while (fds_.size() < count) {
-      const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
-      check(fd >= 0, "socket");
-      check(::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0, "connect");
-      const int on = 1;
-      ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-      char bytes[message_bytes] = {};
-      check(::send(fd, bytes, sizeof bytes, 0) == sizeof bytes, "send");
-      check(::recv(fd, bytes, sizeof bytes, MSG_WAITALL) == sizeof bytes, "recv");
+      const int fd = connected(port_);
       fds_.push_back(fd);
+      check(::send(fd, what_.bytes.data(), what_.bytes.size(), MSG_NOSIGNAL) > 0, "send");
+      check(::recv(fd, bytes.data(), bytes.size(), MSG_WAITALL) == static_cast<ssize_t>(bytes.size()), "recv");
     }
   }
+  static int connected(int port) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(static_cast<std::uint16_t>(port));
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
+    check(fd >= 0, "socket");
+    int status = -1;
+    for (int tries = 0; (status = ::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address)) != 0; ++tries) {
+      check(errno == ECONNREFUSED && tries < 5000, "connect");  // it is about to listen
+      ::usleep(1000);
+    }
+    const int on = 1;
+    ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    return fd;
+  }
 
-  // Messages answered in about that many seconds.
+  // Questions answered in about that many seconds.
   long ping_pong(double seconds) {
-    for (const int fd : fds_) {
+    states_.assign(fds_.size(), {});
+    latencies_.clear();
+    for (std::size_t i = 0; i < fds_.size(); ++i) {
       epoll_event event{};
       event.events = EPOLLIN | EPOLLET;
-      event.data.fd = fd;
-      check(::epoll_ctl(set_, EPOLL_CTL_ADD, fd, &event) == 0, "epoll_ctl");
-      send(fd);
+      event.data.u64 = i;
+      check(::epoll_ctl(set_, EPOLL_CTL_ADD, fds_[i], &event) == 0, "epoll_ctl");
+      send(i);
     }
     long answered = 0;
     const double end = nanoseconds() + seconds * 1e9;
@@ -163,31 +186,66 @@ class client {
     }
     for (const int fd : fds_) ::epoll_ctl(set_, EPOLL_CTL_DEL, fd, nullptr);
     if (waiting > 0) throw std::runtime_error("a message was not answered");
-    return answered;
+    return answered * static_cast<long>(what_.at_once);
+  }
+  // Of the last ping_pong: the time in nanoseconds within which so many of a hundred were answered.
+  double latency(double percent) {
+    if (latencies_.empty()) return 0;
+    const auto at = static_cast<std::size_t>(static_cast<double>(latencies_.size() - 1) * percent / 100);
+    std::nth_element(latencies_.begin(), latencies_.begin() + static_cast<std::ptrdiff_t>(at), latencies_.end());
+    return latencies_[at];
   }
 
  private:
-  static void send(int fd) {
-    static const char bytes[message_bytes] = {};
-    check(::send(fd, bytes, sizeof bytes, MSG_NOSIGNAL) == sizeof bytes, "send");
+  struct state {
+    std::size_t missing = 0;  // bytes of answers
+    double since = 0;
+  };
+
+  void send(std::size_t i) {
+    states_[i] = {what_.answer_bytes * what_.at_once, nanoseconds()};
+    check(::send(fds_[i], sent_.data(), sent_.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(sent_.size()), "send");
   }
   long turn(bool go_on) {
     epoll_event events[256];
     const int ready = ::epoll_wait(set_, events, 256, 100);
     long answered = 0;
-    char bytes[4096];
+    static char bytes[65536];
     for (int i = 0; i < ready; ++i) {
-      const ssize_t got = ::recv(events[i].data.fd, bytes, sizeof bytes, MSG_DONTWAIT);
+      const auto which = static_cast<std::size_t>(events[i].data.u64);
+      state& of = states_[which];
+      const ssize_t got = ::recv(fds_[which], bytes, sizeof bytes, MSG_DONTWAIT);
       if (got < 0 && errno == EAGAIN) continue;
-      if (got != static_cast<ssize_t>(message_bytes)) throw std::runtime_error("an echo was cut or lost");
+      if (got <= 0 || static_cast<std::size_t>(got) > of.missing) throw std::runtime_error("an answer was cut or lost");
+      of.missing -= static_cast<std::size_t>(got);
+      if (of.missing > 0) continue;
+      latencies_.push_back(nanoseconds() - of.since);
       ++answered;
-      if (go_on) send(events[i].data.fd);
+      if (go_on) send(which);
     }
     return answered;
   }
 
   int port_, set_;
+  question what_;
+  std::string sent_;
   std::vector<int> fds_;
+  std::vector<state> states_;
+  std::vector<double> latencies_;
 };
+
+// As many connections as the process may have, up to `wanted`.
+inline std::size_t possible_connections(std::size_t wanted) {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return wanted;
+  const rlim_t need = wanted + 64;
+  rlimit raised{need, std::max(limit.rlim_max, need)};
+  if (limit.rlim_cur < need && ::setrlimit(RLIMIT_NOFILE, &raised) != 0) {
+    raised = {limit.rlim_max, limit.rlim_max};
+    ::setrlimit(RLIMIT_NOFILE, &raised);
+  }
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  return std::min<std::size_t>(wanted, limit.rlim_cur - 64);
+}
 
 }  // namespace bench

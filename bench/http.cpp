@@ -1,0 +1,205 @@
+// HTTP hello over keep-alive against nginx, Boost.Beast's asynchronous server and a bare epoll loop: CPU and system
+// calls per request, requests per second, the slowest per cent, pipelining, memory per idle connection.
+//
+//   http [--rounds 5] [--seconds 1] [--idle 10000] [--json FILE]
+//
+// One server thread on one core, the client on the other; rounds alternate between the servers. Only loopback is used.
+#include <CLI/CLI.hpp>
+#include <eventer/eventer.hpp>
+#include <eventer/http.hpp>
+
+#include "http_peers.hpp"
+
+namespace {
+
+using bench::check;
+using bench::client;
+using bench::server;
+using bench::shared;
+
+constexpr int server_core = 0, client_core = 1;
+
+int count_call(eventer::system::call) {
+  shared->system_calls.fetch_add(1, std::memory_order_relaxed);
+  return 0;
+}
+
+[[noreturn]] void serve_eventer() {
+  eventer::system::fault_hook = count_call;
+  eventer::run([] {
+    namespace http = eventer::http;
+    http::router routes;
+    routes.add("GET", "/", "^hello$", [](http::request&, http::response& answer) { answer.text("Hello world.\n"); });
+    http::server serving(std::move(routes), {.limits = {.requests_per_connection = 0}, .max_connections = 0});
+    auto acceptor = eventer::tcp_acceptor::listen("127.0.0.1:0").value();
+    shared->port = acceptor.local().port();
+    (void)serving.serve(acceptor);
+  });
+  ::_exit(0);
+}
+
+// What is sent to each, and how long an answer of it is.
+bench::question hello(int port) {
+  bench::question result;
+  result.bytes = "GET /hello HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n";
+  const int fd = client::connected(port);
+  check(::send(fd, result.bytes.data(), result.bytes.size(), MSG_NOSIGNAL) > 0, "send");
+  std::string answer;
+  char bytes[4096];
+  while (answer.find("Hello world.\n") == std::string::npos) {
+    const ssize_t got = ::recv(fd, bytes, sizeof bytes, 0);
+    check(got > 0, "the first answer");
+    answer.append(bytes, static_cast<std::size_t>(got));
+  }
+  ::close(fd);
+  result.answer_bytes = answer.size();
+  return result;
+}
+
+struct setting {
+  const char* name;
+  std::size_t connections, at_once;
+};
+constexpr setting settings[] = {{"1 connection", 1, 1},
+                                {"50 connections", 50, 1},
+                                {"500 connections", 500, 1},
+                                {"50 connections, 16 pipelined", 50, 16}};
+constexpr std::size_t setting_count = sizeof settings / sizeof settings[0];
+
+struct figures {
+  bench::measurement cpu, user, rate, slowest, calls;
+};
+struct contestant {
+  const char* name;
+  void (*serve)();
+  bool counts_calls;
+  figures of[setting_count];
+  double idle_bytes = 0;
+};
+
+void measure(contestant& each, std::size_t which, double seconds, bool keep) {
+  const setting& with = settings[which];
+  const server running(each.serve, server_core);
+  bench::pin_to_core(client_core);
+  bench::question what = hello(running.port);
+  what.at_once = with.at_once;
+  client peer(running.port, what);
+  peer.open(with.connections);
+  peer.ping_pong(0.05);
+  const std::uint64_t calls = shared->system_calls;
+  const double cpu = running.cpu(), user = running.user_cpu(), start = bench::nanoseconds();
+  const auto answered = static_cast<double>(peer.ping_pong(seconds));
+  const double took = bench::nanoseconds() - start;
+  if (!keep) return;
+  figures& of = each.of[which];
+  of.calls.samples.push_back(static_cast<double>(shared->system_calls - calls) / answered);
+  of.cpu.samples.push_back((running.cpu() - cpu) / answered);
+  of.user.samples.push_back((running.user_cpu() - user) / answered);
+  of.rate.samples.push_back(answered / took * 1e9);
+  of.slowest.samples.push_back(peer.latency(99));
+}
+
+void measure_idle(contestant& each, std::size_t count) {
+  const server running(each.serve, server_core);
+  client peer(running.port, hello(running.port));
+  const std::size_t first = std::min<std::size_t>(100, count / 2);
+  peer.open(first);
+  const std::size_t before = running.resident();
+  peer.open(count);
+  each.idle_bytes = static_cast<double>(running.resident() - before) / static_cast<double>(count - first);
+}
+
+void write_json(const std::string& path, const std::vector<contestant>& all) {
+  std::FILE* const file = std::fopen(path.c_str(), "w");
+  check(file != nullptr, path.c_str());
+  std::fprintf(file, "{\"servers\":[");
+  for (const contestant& each : all) {
+    std::fprintf(file, "%s{\"name\":\"%s\",\"idle_bytes\":%.0f,\"settings\":[", &each == &all[0] ? "" : ",", each.name,
+                 each.idle_bytes);
+    for (std::size_t i = 0; i < setting_count; ++i)
+      std::fprintf(
+          file,
+          "%s{\"name\":\"%s\",\"cpu_ns\":%.0f,\"user_ns\":%.0f,\"per_second\":%.0f,\"p99_ns\":%.0f,\"system_calls\":%.3f}",
+          i == 0 ? "" : ",", settings[i].name, each.of[i].cpu.middle(), each.of[i].user.middle(),
+          each.of[i].rate.middle(), each.of[i].slowest.middle(), each.counts_calls ? each.of[i].calls.middle() : 0);
+    std::fprintf(file, "]}");
+  }
+  std::fprintf(file, "]}\n");
+  check(std::fclose(file) == 0, path.c_str());
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::size_t idle = 10'000;
+  int rounds = 5;
+  double seconds = 1;
+  std::string json;
+  CLI::App app{"HTTP hello over keep-alive against nginx, Boost.Beast and a bare epoll loop."};
+  app.add_option("--idle", idle, "idle connections whose memory is measured; 0: none")
+      ->check(CLI::Range(0, 20'000))
+      ->capture_default_str();
+  app.add_option("--rounds", rounds, "measured rounds, interleaved")->check(CLI::Range(1, 100))->capture_default_str();
+  app.add_option("--seconds", seconds, "of each round")->check(CLI::Range(0.01, 60.0))->capture_default_str();
+  app.add_option("--json", json, "write the figures to this file");
+  CLI11_PARSE(app, argc, argv);
+  try {
+    bench::share_counters();
+    const std::size_t idle_possible = idle == 0 ? 0 : bench::possible_connections(idle);
+    if (idle_possible < idle)
+      std::printf("only %zu idle connections: the limit of descriptors does not allow more\n", idle_possible);
+    (void)bench::possible_connections(1000);
+    std::vector<contestant> all{{"bare epoll loop, no parser", bench::serve_bare_http, true, {}, 0},
+                                {"eventer", serve_eventer, true, {}, 0},
+                                {"Boost.Beast, asynchronous", bench::serve_beast, false, {}, 0}};
+    if (bench::has_nginx())
+      all.push_back({"nginx, return 200", bench::serve_nginx, false, {}, 0});
+    else
+      std::printf("nginx is not installed (apt-get install nginx-light): compared without it\n");
+
+    for (int round = -1; round < rounds; ++round)
+      for (std::size_t which = 0; which < setting_count; ++which)
+        for (contestant& each : all) measure(each, which, round < 0 ? seconds / 10 : seconds, round >= 0);
+    if (idle_possible > 1)
+      for (contestant& each : all) measure_idle(each, idle_possible);
+
+    const contestant& ours = all[1];
+    const contestant& peer = all.back();
+    for (std::size_t which = 0; which < setting_count; ++which) {
+      std::printf("%s, \"Hello world.\" over keep-alive, one server thread\n", settings[which].name);
+      bench::table table({"server", "CPU ns/request", "to the last", "of it user", "requests/s", "to the last",
+                          "p99 us", "to the last", "system calls/request"});
+      for (const contestant& each : all) {
+        const figures &of = each.of[which], &last = peer.of[which];
+        table.row({each.name, bench::number(of.cpu.middle(), 0), bench::times(of.cpu.ratio_to(last.cpu)),
+                   bench::number(of.user.middle(), 0), bench::number(of.rate.middle(), 0),
+                   bench::times(of.rate.ratio_to(last.rate)), bench::number(of.slowest.middle() / 1000, 0),
+                   bench::times(of.slowest.ratio_to(last.slowest)),
+                   each.counts_calls ? bench::number(of.calls.middle(), 2) : "-"});
+      }
+      table.print();
+      std::printf("\n");
+    }
+    if (idle_possible > 1) {
+      std::printf("%zu idle connections, each after one exchange\n", idle_possible);
+      bench::table table({"server", "bytes/connection"});
+      for (const contestant& each : all) table.row({each.name, bench::number(each.idle_bytes, 0)});
+      table.print();
+      std::printf("\n");
+      bench::goal("bytes an idle connection", ours.idle_bytes, 512, " B");
+    }
+    bench::goal("user CPU a request, 50 connections", ours.of[1].user.middle() / 1000, 1.3, " us");
+    bench::goal("system calls a request, 50 connections", ours.of[1].calls.middle(), 2.2, "");
+    bench::goal("system calls a request, 1 connection", ours.of[0].calls.middle(), 3.0, "");
+    if (bench::has_nginx()) {
+      bench::goal("CPU to nginx, 50 connections", ours.of[1].cpu.ratio_to(peer.of[1].cpu), 0.85, "x");
+      bench::goal("CPU to nginx, 500 connections", ours.of[2].cpu.ratio_to(peer.of[2].cpu), 0.85, "x");
+      bench::goal("p99 to nginx, 500 connections", ours.of[2].slowest.ratio_to(peer.of[2].slowest), 1.0, "x");
+      bench::goal("time a pipelined request to nginx", 1 / ours.of[3].rate.ratio_to(peer.of[3].rate), 0.25, "x");
+    }
+    if (!json.empty()) write_json(json, all);
+    return 0;
+  } catch (const std::exception& failure) {
+    return std::fprintf(stderr, "http: %s\n", failure.what()), 1;
+  }
+}

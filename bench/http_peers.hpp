@@ -1,0 +1,158 @@
+// What the HTTP server is compared with: nginx, Boost.Beast's asynchronous server, and a bare epoll loop that reads no
+// request. Each answers "Hello world.\n" to everything, from one thread.
+#pragma once
+
+#include <fcntl.h>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/beast/core.hpp>
+#include <boost/beast/http.hpp>
+#include <memory>
+#include <optional>
+
+#include "servers.hpp"
+
+namespace bench {
+
+inline int listening_socket(int& port) {
+  const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  check(fd >= 0, "socket");
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  check(::bind(fd, reinterpret_cast<sockaddr*>(&address), size) == 0, "bind");
+  check(::listen(fd, 4096) == 0, "listen");
+  check(::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) == 0, "getsockname");
+  port = ntohs(address.sin_port);
+  return fd;
+}
+
+// The price of the kernel: one edge-triggered registration a connection, read until short, as many answers as there
+// are empty lines with one write.
+[[noreturn]] inline void serve_bare_http() {
+  static const std::string answer =
+      "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 13\r\n\r\nHello world.\n";
+  int port = 0;
+  const int listener = listening_socket(port);
+  const int set = ::epoll_create1(0);
+  epoll_event event{}, events[256];
+  event.events = EPOLLIN;
+  event.data.fd = listener;
+  ::epoll_ctl(set, EPOLL_CTL_ADD, listener, &event);
+  shared->port = port;
+  static char bytes[65536];
+  std::string answers;
+  const auto count = [] { shared->system_calls.fetch_add(1, std::memory_order_relaxed); };
+  for (;;) {
+    const int ready = ::epoll_wait(set, events, 256, -1);
+    count();
+    for (int i = 0; i < ready; ++i) {
+      const int fd = events[i].data.fd;
+      if (fd == listener) {
+        for (int client; (client = ::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK)) >= 0;) {
+          const int on = 1;
+          ::setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+          event.events = EPOLLIN | EPOLLRDHUP | EPOLLET;
+          event.data.fd = client;
+          ::epoll_ctl(set, EPOLL_CTL_ADD, client, &event);
+        }
+        continue;
+      }
+      const ssize_t got = ::recv(fd, bytes, sizeof bytes, 0);
+      count();
+      if (got <= 0) {
+        if (got == 0 || errno != EAGAIN) ::close(fd);
+        continue;
+      }
+      answers.clear();
+      std::string_view rest(bytes, static_cast<std::size_t>(got));
+      for (std::size_t end; (end = rest.find("\r\n\r\n")) != rest.npos; rest.remove_prefix(end + 4)) answers += answer;
+      (void)!::send(fd, answers.data(), answers.size(), MSG_NOSIGNAL);
+      count();
+    }
+  }
+}
+
+// As in Beast's example of an asynchronous server, with what it leaves out for brevity left out.
+class beast_session : public std::enable_shared_from_this<beast_session> {
+ public:
+  explicit beast_session(boost::asio::ip::tcp::socket socket) : stream_(std::move(socket)) {}
+
+  void read() {
+    asked_ = {};
+    boost::beast::http::async_read(stream_, received_, asked_,
+                                   [self = shared_from_this()](boost::beast::error_code failed, std::size_t) {
+                                     if (!failed) self->write();
+                                   });
+  }
+
+ private:
+  void write() {
+    namespace http = boost::beast::http;
+    answer_ = http::response<http::string_body>(http::status::ok, asked_.version());
+    answer_.set(http::field::content_type, "text/plain");
+    answer_.keep_alive(asked_.keep_alive());
+    answer_.body() = asked_.target() == "/hello" ? "Hello world.\n" : "";
+    answer_.prepare_payload();
+    http::async_write(stream_, answer_, [self = shared_from_this()](boost::beast::error_code failed, std::size_t) {
+      if (!failed) self->read();
+    });
+  }
+
+  boost::beast::tcp_stream stream_;
+  boost::beast::flat_buffer received_;
+  boost::beast::http::request<boost::beast::http::string_body> asked_;
+  boost::beast::http::response<boost::beast::http::string_body> answer_;
+};
+
+[[noreturn]] inline void serve_beast() {
+  using boost::asio::ip::tcp;
+  boost::asio::io_context loop(1);
+  tcp::acceptor acceptor(loop, {boost::asio::ip::address_v4::loopback(), 0});
+  shared->port = acceptor.local_endpoint().port();
+  struct accept_loop {
+    tcp::acceptor& from;
+    void next() {
+      from.async_accept([this](boost::beast::error_code failed, tcp::socket socket) {
+        if (!failed) {
+          socket.set_option(tcp::no_delay(true));
+          std::make_shared<beast_session>(std::move(socket))->read();
+        }
+        next();
+      });
+    }
+  } accepting{acceptor};
+  accepting.next();
+  loop.run();
+  ::_exit(0);
+}
+
+// A folder with its configuration is made, and left to the system to be removed.
+[[noreturn]] inline void serve_nginx() {
+  char folder[] = "/tmp/bench_nginx_XXXXXX";
+  check(::mkdtemp(folder) != nullptr, "mkdtemp");
+  int port = 0;
+  ::close(listening_socket(port));  // one that is free now
+  const std::string path = std::string(folder) + "/nginx.conf";
+  std::FILE* const file = std::fopen(path.c_str(), "w");
+  check(file != nullptr, path.c_str());
+  std::fprintf(
+      file,
+      "daemon off; master_process off; worker_processes 1; pid %s/pid; error_log %s/error.log crit;\n"
+      "events { worker_connections 20480; }\n"
+      "http { access_log off; keepalive_requests 100000000; keepalive_timeout 600s; default_type text/plain;\n"
+      "client_body_temp_path %s; proxy_temp_path %s; fastcgi_temp_path %s; uwsgi_temp_path %s; scgi_temp_path %s;\n"
+      "server { listen 127.0.0.1:%d backlog=4096; tcp_nodelay on; location /hello { return 200 \"Hello world.\\n\"; } } }\n",
+      folder, folder, folder, folder, folder, folder, folder, port);
+  std::fclose(file);
+  const int silent = ::open("/dev/null", O_WRONLY);
+  ::dup2(silent, 2);
+  shared->port = port;
+  ::execlp("nginx", "nginx", "-c", path.c_str(), "-p", folder, static_cast<char*>(nullptr));
+  ::_exit(127);
+}
+inline bool has_nginx() { return std::system("command -v nginx >/dev/null 2>&1") == 0; }
+
+}  // namespace bench

@@ -1,0 +1,91 @@
+// connection: a coroutine's work for one client, from its first request to its end. Between requests it waits here, and
+// this is what an idle client costs: its closure, the two outermost frames, and the descriptor.
+#pragma once
+
+#include <cstdint>
+#include <utility>
+
+#include "eventer/http/server_state.hpp"
+
+namespace eventer::inline EVENTER_ABI::http::detail {
+
+// Requires: the server outlives it; and it lies on the heap while it serves.
+class connection : public eventer::detail::connection_set::member {
+ public:
+  connection(share& here, any_stream&& stream) noexcept : here_(&here), stream_(std::move(stream)) {}
+  connection(connection&& other) noexcept  // before it serves
+      : member(std::move(other)), here_(std::exchange(other.here_, nullptr)), stream_(std::move(other.stream_)) {}
+
+ protected:
+  share* here() const noexcept { return here_; }  // nullptr: moved from
+
+  // `all` are those that it is one of.
+  EVENTER_ALWAYS_INLINE void serve(eventer::detail::connection_set& all) {
+    if (!all.enter(*this, stream_)) return;
+    do all.note_idle(*this);
+    while (answer_next());
+  }
+
+ private:
+  EVENTER_ALWAYS_INLINE bool answer_next() {
+    const auto received = stream_.read_borrowed();
+    return received && answer(received->data(), received->size());
+  }
+  // False: the connection has ended.
+  EVENTER_NOINLINE bool answer(const char* received, std::size_t size) {
+    eventer::detail::connection_set::note_busy(*this);
+    afterwards then = afterwards::close;
+    {
+      const std::uint32_t before = requests_;
+      const share::lent_exchange work(*here_);
+      then = work->serve(here_->owner.serves(), stream_, requests_, {received, size});
+      here_->requests.fetch_add(requests_ - before, std::memory_order_relaxed);
+    }
+    if (then == afterwards::close_slowly) close_slowly();
+    return then == afterwards::idle;
+  }
+  // RFC 9112, 9.6: bytes that nobody reads would make the kernel reset the connection, and the client lose the answer.
+  void close_slowly() {
+    if (!stream_.shutdown_write()) return;
+    const time_point end = deadline_after(scheduler::current()->now(), std::chrono::seconds(2));
+    while (stream_.read_borrowed(end)) {
+    }
+  }
+
+  std::uint32_t requests_ = 0;
+  share* here_;
+  any_stream stream_;
+};
+
+// One that a server's own acceptor has taken. It is a closure, which is on the heap.
+class accepted_connection : connection {
+ public:
+  accepted_connection(share& here, any_stream&& stream) noexcept : connection(here, std::move(stream)) {
+    here.count_connection();
+  }
+  accepted_connection(accepted_connection&&) noexcept = default;
+  ~accepted_connection() {
+    if (here() == nullptr) return;
+    if (has_entered()) here()->connections.leave(*this);
+    here()->discount_connection();
+  }
+
+  void operator()() { serve(here()->connections); }
+};
+
+// One that somebody else has accepted, a listener say, who also ends it.
+class guest_connection : connection {
+ public:
+  guest_connection(share& here, any_stream&& stream) noexcept : connection(here, std::move(stream)) {
+    here.guests.count_one();
+  }
+  guest_connection(guest_connection&&) = delete;
+  ~guest_connection() {
+    if (has_entered()) here()->guests.leave(*this);
+    here()->guests.discount_one();
+  }
+
+  void operator()() { serve(here()->guests); }
+};
+
+}  // namespace eventer::inline EVENTER_ABI::http::detail

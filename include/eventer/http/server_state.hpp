@@ -1,0 +1,145 @@
+// What the copies of a server share, and what it keeps for each loop.
+//
+// What must not be broken: a loop's share is used on that loop's thread alone, but for its counts; and all of it lives
+// as long as there are connections.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "eventer/event/run.hpp"
+#include "eventer/http/exchange.hpp"
+#include "eventer/net/connection_set.hpp"
+
+namespace eventer::inline EVENTER_ABI::http::detail {
+
+class share;
+
+// What the copies of a server share.
+class server_state : public std::enable_shared_from_this<server_state> {
+ public:
+  server_state(router&& routes, server_options&& options) : serves_(std::move(routes), std::move(options)) {}
+
+  const service& serves() const noexcept { return serves_; }
+  share& on_this_loop();
+  std::vector<share*> all() const;
+
+  std::atomic<std::size_t> open{0};  // connections, of its own acceptors
+  std::atomic<bool> draining{false};
+
+ private:
+  const service serves_;
+  mutable std::mutex mutex_;
+  std::vector<std::unique_ptr<share>> shares_;
+};
+
+// What a server keeps for one loop; but for the counts, used on its thread.
+class share {
+ public:
+  share(server_state& server, event_loop& on) noexcept : owner(server), connections(on), guests(on) {
+    const duration idle = server.serves().options.limits.keep_alive_idle;
+    connections.end_when_idle_for(idle);
+    guests.end_when_idle_for(idle);
+  }
+
+  // The server lives as long as it has connections.
+  void count_connection() {
+    owner.open.fetch_add(1, std::memory_order_relaxed);
+    if (connections.open() == 0) kept_ = owner.shared_from_this();
+    connections.count_one();
+  }
+  void discount_connection() {
+    owner.open.fetch_sub(1, std::memory_order_relaxed);
+    const std::shared_ptr<server_state> until_the_end = connections.open() == 1 ? std::move(kept_) : nullptr;
+    connections.discount_one();
+  }
+
+  // Gives itself back at its end, for the next connection.
+  class lent_exchange {
+   public:
+    explicit lent_exchange(share& from) : from_(from), what_(from.take()) {}
+    lent_exchange(const lent_exchange&) = delete;
+    lent_exchange& operator=(const lent_exchange&) = delete;
+    ~lent_exchange() { from_.give_back(std::move(what_)); }
+    exchange* operator->() const noexcept { return what_.get(); }
+
+   private:
+    share& from_;
+    std::unique_ptr<exchange> what_;
+  };
+
+  // An acceptor of a server while it accepts. The descriptor is known to whoever ends the server; the place is on the
+  // heap, as the acceptor's coroutine waits.
+  class acceptor_place {
+   public:
+    template <class Acceptor>
+    acceptor_place(share& here, const Acceptor& acceptor)
+        : here_(here), place_(here.acceptors_.insert(here.acceptors_.end(), nullptr)) {
+      *place_ = std::make_unique<descriptor::idle_hold>();
+      (*place_)->follow(*acceptor.file());
+    }
+    acceptor_place(const acceptor_place&) = delete;
+    acceptor_place& operator=(const acceptor_place&) = delete;
+    ~acceptor_place() { here_.acceptors_.erase(place_); }
+
+   private:
+    share& here_;
+    std::list<std::unique_ptr<descriptor::idle_hold>>::iterator place_;
+  };
+  void close_acceptors() noexcept {
+    for (const auto& each : acceptors_)
+      if (descriptor* const file = each->held()) file->close();
+  }
+
+  server_state& owner;
+  eventer::detail::connection_set connections;  // of the server's own acceptors
+  eventer::detail::connection_set guests;       // of others
+  std::atomic<std::uint64_t> accepted{0}, refused{0}, requests{0};
+
+ private:
+  std::unique_ptr<exchange> take() {
+    if (EVENTER_UNLIKELY(spare_.empty())) return std::make_unique<exchange>();
+    std::unique_ptr<exchange> last = std::move(spare_.back());
+    spare_.pop_back();
+    return last;
+  }
+  void give_back(std::unique_ptr<exchange> what) noexcept {
+    what->reset();
+    if (spare_.size() < spares_at_most) spare_.push_back(std::move(what));
+  }
+
+  static constexpr std::size_t spares_at_most = 64;
+  std::vector<std::unique_ptr<exchange>> spare_;
+  std::list<std::unique_ptr<descriptor::idle_hold>> acceptors_;
+  std::shared_ptr<server_state> kept_;
+};
+
+inline share& server_state::on_this_loop() {
+  event_loop& here = event_loop::current();
+  const std::lock_guard lock(mutex_);
+  for (const auto& each : shares_)
+    if (&each->connections.loop() == &here) return *each;
+  return *shares_.emplace_back(std::make_unique<share>(*this, here));
+}
+inline std::vector<share*> server_state::all() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<share*> result;
+  for (const auto& each : shares_) result.push_back(each.get());
+  return result;
+}
+
+// Says so to a client that is one too many, if that goes at once.
+inline void refuse_connection(any_stream& client) {
+  static constexpr std::string_view answer =
+      "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n";
+  (void)eventer::detail::try_write(*client.file(), answer.data(), answer.size());
+  (void)client.shutdown_write();
+}
+
+}  // namespace eventer::inline EVENTER_ABI::http::detail
