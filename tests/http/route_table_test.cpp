@@ -399,7 +399,7 @@ TEST_CASE("random rules give the same answer by a Set, with next to no memory fo
     const bool latin1 = round % 3 == 0;
     route_table one_by_one = table_of(rules, {.latin1 = latin1, .set_above = 1000});
     route_table by_set = table_of(rules, {.latin1 = latin1, .set_above = 0});
-    // With the smallest of these no Set can be compiled, with others it runs out of memory as it searches.
+    // With the smaller ones of these no Set can be compiled.
     route_table starved = table_of(rules, {.latin1 = latin1, .set_memory = 1 << (10 + round % 8), .set_above = 0});
     for (int i = 0; i < 100; ++i) {
       const std::string path = "/" + random_text(random, letters, 8);
