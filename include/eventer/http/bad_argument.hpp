@@ -14,7 +14,7 @@ namespace eventer::inline EVENTER_ABI::http::detail {
 #if EVENTER_EXCEPTIONS
   throw std::invalid_argument(sentence);
 #else
-  eventer::detail::broken_rule(sentence.c_str());
+  broken_rule(sentence.c_str());
 #endif
 }
 

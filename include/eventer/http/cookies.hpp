@@ -112,9 +112,8 @@ struct cookie {
     if (inner.size() >= 2 && inner.front() == '"' && inner.back() == '"') inner = inner.substr(1, inner.size() - 2);
     for (const char each : inner)
       if (each <= ' ' || each >= 0x7f || each == '"' || each == ',' || each == ';' || each == '\\')
-        refuse(
-            "a value has neither blanks nor \",;\\ nor control characters nor bytes beyond ASCII: use percent_encode() on ",
-            value);
+        refuse("a value has neither blanks nor \",;\\ nor other bytes than visible ASCII: use percent_encode() on ",
+               value);
   }
   void check_domain() const {
     for (std::size_t i = 0; i < domain.size(); ++i) {

@@ -65,8 +65,8 @@ class query_view {
   template <class F>
   void for_each(F&& f) const {
     visit([&](std::string_view raw_name, std::string_view raw_value) {
-      if constexpr (std::is_convertible_v<std::invoke_result_t<F&, std::string, std::string>, bool>) {
-        return static_cast<bool>(f(form_decode(raw_name), form_decode(raw_value)));
+      if constexpr (std::is_same_v<std::invoke_result_t<F&, std::string, std::string>, bool>) {
+        return f(form_decode(raw_name), form_decode(raw_value));
       } else {
         f(form_decode(raw_name), form_decode(raw_value));
         return true;

@@ -57,15 +57,16 @@ class route_table {
     const std::string rule = name_of(method, path);
     detail::check_method(method, rule);
     std::vector<detail::route_segment> segments = detail::route_template::parse(path, rule);
-    const std::size_t other = templates_.add(method, segments, routes_.size());
-    if (other != detail::template_tree::none)
-      detail::refuse_argument(rule + ": the same paths are served by " +
-                              eventer::detail::quoted(routes_[other].path, most_shown) + " already");
     std::vector<std::string> names{""};
     for (const detail::route_segment& each : segments)
       if (each.what != detail::route_segment::kind::literal) names.push_back(each.text);
     routes_.push_back({std::move(names), std::move(segments), std::string(path)});
-    return routes_.size() - 1;
+    const std::size_t added = routes_.size() - 1;
+    const std::size_t other = templates_.add(method, routes_.back().segments, added);
+    if (other == detail::template_tree::none) return added;
+    routes_.pop_back();
+    detail::refuse_argument(rule + ": the same paths are served by " +
+                            eventer::detail::quoted(routes_[other].path, most_shown) + " already");
   }
 
   // Done by the first match otherwise, if that is not const. Adding a route takes it back.
