@@ -19,21 +19,20 @@ class connection : public eventer::detail::connection_set::member {
  protected:
   share* here() const noexcept { return here_; }  // nullptr: moved from
 
-  // `all` are those that it is one of.
-  EVENTER_ALWAYS_INLINE void serve(eventer::detail::connection_set& all) {
-    if (!all.enter(*this, stream_)) return;
-    do all.note_idle(*this);
-    while (answer_next());
+  // `Set` is what it is one of. Whatever lived across the wait would be in every parked stack.
+  template <eventer::detail::connection_set share::*Set>
+  EVENTER_ALWAYS_INLINE void serve() {
+    if (!(here_->*Set).enter(*this, stream_)) return;
+    for (;;) {
+      const auto received = stream_.read_borrowed();
+      if (!received || !answer(here_->*Set, received->data(), received->size())) return;
+    }
   }
 
  private:
-  EVENTER_ALWAYS_INLINE bool answer_next() {
-    const auto received = stream_.read_borrowed();
-    return received && answer(received->data(), received->size());
-  }
   // False: the connection has ended.
-  EVENTER_NOINLINE bool answer(const char* received, std::size_t size) {
-    eventer::detail::connection_set::note_busy(*this);
+  EVENTER_NOINLINE bool answer(eventer::detail::connection_set& all, const char* received, std::size_t size) {
+    all.note_busy(*this);
     afterwards then = afterwards::close;
     {
       const std::uint32_t before = requests_;
@@ -42,6 +41,7 @@ class connection : public eventer::detail::connection_set::member {
       here_->requests.fetch_add(requests_ - before, std::memory_order_relaxed);
     }
     if (then == afterwards::close_slowly) close_slowly();
+    all.note_idle(*this);
     return then == afterwards::idle;
   }
   // RFC 9112, 9.6: bytes that nobody reads would make the kernel reset the connection, and the client lose the answer.
@@ -70,7 +70,7 @@ class accepted_connection : connection {
     here()->discount_connection();
   }
 
-  void operator()() { serve(here()->connections); }
+  void operator()() { serve<&share::connections>(); }
 };
 
 // One that somebody else has accepted, a listener say, who also ends it.
@@ -85,7 +85,7 @@ class guest_connection : connection {
     here()->guests.discount_one();
   }
 
-  void operator()() { serve(here()->guests); }
+  void operator()() { serve<&share::guests>(); }
 };
 
 }  // namespace eventer::inline EVENTER_ABI::http::detail

@@ -55,6 +55,7 @@ class connection_set {
     if (canceled_) return false;
     who.block_ = scheduler::running_block();
     who.file_.follow(*stream.file());
+    note_idle(who);
     if (draining_) stream.file()->begin_draining();
     if (ending_) stream.file()->end_when_idle();
     who.next_ = first_;
