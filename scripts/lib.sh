@@ -114,6 +114,8 @@ layer_suite() {
   local name=$1${3:+, $3}
   if [ "$1" = config ] && [ ! -x "$2/tests/test_config" ]; then
     skip "$name" "toml++ is not installed (libtomlplusplus-dev)"
+  elif [ "$1" = http ] && [ ! -x "$2/tests/test_http" ]; then
+    skip "$name" "Boost.Beast 1.81 or newer is not installed (libboost-dev)"
   else
     suite "$name" "$2/tests/test_$1"
   fi
