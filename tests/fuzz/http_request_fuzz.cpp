@@ -28,7 +28,7 @@ static wire::outcome serve_pieces(std::string_view bytes, const limits& with) {
 
 // Refused ones agree in the status and in what was served before; of a refused body more or less may be left over.
 static void must_agree(const wire::outcome& a, const wire::outcome& b) {
-  must(a.status == b.status && a.requests == b.requests && a.heads == b.heads);
+  must(a.status == b.status && a.why == b.why && a.requests == b.requests && a.heads == b.heads);
   must(a.status != 0 || a.left == b.left);
 }
 

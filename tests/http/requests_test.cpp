@@ -92,6 +92,7 @@ TEST_CASE("what can't become a request is refused with the byte that shows it") 
                        {"GET@", 400},
                        {"GET /\x80", 400},
                        {"GET /\r\n", 400},
+                       {"GET / HTTP/1.1\rX", 400},
                        {"GET / HTTP/2.0\r\n", 505},
                        {"PRI * HTTP/2.0\r\n", 400},
                        {"GET / HTTP/1.1\r\n ", 400},
@@ -108,6 +109,35 @@ TEST_CASE("what can't become a request is refused with the byte that shows it") 
     CHECK(serve_whole({each.begin.data(), each.begin.size() - 1}).status == 0);
     CHECK(serve_whole(each.begin).status == each.status);
     CHECK(serve_bytewise(each.begin + "and so on").fed == each.begin.size());
+  }
+}
+
+TEST_CASE("the log says what was wrong") {
+  struct reason {
+    std::string bytes;
+    const char* why;
+  };
+  const reason all[] = {
+      {"\x16\x03\x01", "a TLS client, where TLS is not spoken"},
+      {"PRI * HTTP/2.0\r\n\r\n", "an HTTP/2 client; HTTP/1.1 is spoken here"},
+      {"GET /\r\n", "a request line without a version, as of HTTP/0.9, which is not served"},
+      {"GET / HTTP/1.1\r\n\r\n", "no Host"},
+      {wire::with_fields("x: y\r\n z"), "a header field folded into a second line"},
+      {wire::with_fields("x : y"), "a blank in or behind a header field's name"},
+      {wire::with_fields("Host: b"), "more than one Host"},
+      {wire::with_fields("Content-Length: 1\r\nContent-Length: 2"),
+       "a Content-Length that is repeated, is not one number, or comes with Transfer-Encoding"},
+      {wire::with_fields("Content-Length: 1\r\nContent-Length: 1"), "more than one Content-Length"},
+      {wire::with_fields("Content-Length: 1\r\nTransfer-Encoding: chunked"),
+       "a Transfer-Encoding that goes on behind chunked, or comes with Content-Length"},
+      {wire::with_fields("Transfer-Encoding: gzip\r\nContent-Length: 1"), "both Transfer-Encoding and Content-Length"},
+      {wire::with_fields("Transfer-Encoding: chunked;a=b"), "chunked with parameters"},
+      {wire::with_fields("Transfer-Encoding: gzip"), "a Transfer-Encoding that does not end with chunked"},
+      {wire::with_fields("Connection: ?"), "a Connection or Proxy-Connection field that is no list of tokens"},
+      {wire::with_chunks("5 \r\n"), "a chunk's size that is followed by neither its line's end nor an extension"}};
+  for (const reason& each : all) {
+    CAPTURE(each.bytes);
+    CHECK(serve_whole(each.bytes).why == each.why);
   }
 }
 

@@ -21,6 +21,7 @@ namespace wire {
 struct outcome {
   std::string requests;
   int status = 0;       // it was refused with this
+  std::string why;      // and this sentence
   std::string left;     // what belongs to a request that is not whole yet
   std::string heads;    // all fields of all heads, refused bodies' included
   std::size_t fed = 0;  // bytes given until it was refused
@@ -58,6 +59,7 @@ class server {
   std::string_view received() const { return {bytes_.get(), size_}; }
   bool refuse(eventer::http::refusal why) {
     result_.status = why.status != 0 && why.why != nullptr ? why.status : -1;
+    if (why.why != nullptr) result_.why = why.why;
     return false;
   }
   void consume(std::size_t count) {

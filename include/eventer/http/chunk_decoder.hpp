@@ -55,17 +55,17 @@ class chunk_decoder {
   void reset() noexcept { *this = chunk_decoder(); }
 
  private:
-  // In the order of the bytes; nothing behind `data` and `data_line_feed` is entered twice but through `size`.
+  // What comes next, in the order of the bytes. What stands before `trailers` comes anew with each chunk.
   enum class part : std::uint8_t {
     first_digit,
-    size,
-    extension_name,  // a first character of it
+    size,            // another digit, an extension or the line's end
+    extension_name,  // its first character
     extension_rest,
-    extension_value,  // a first character of it
-    extension_token,
-    extension_quoted,
-    extension_escaped,
-    extension_end,
+    extension_value,    // its first character
+    extension_token,    // the rest of a value, as a token
+    extension_quoted,   // or as a quoted string
+    extension_escaped,  // in which a backslash was
+    extension_end,      // which was closed
     line_feed,
     data,
     data_return,
