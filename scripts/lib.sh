@@ -20,9 +20,9 @@ install_packages() {
     as_root=(sudo)
   fi
   say "installing: ${missing[*]}"
-  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null 2>&1 && return 0
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends --no-remove "${missing[@]}" >/dev/null 2>&1 && return 0
   "${as_root[@]}" apt-get update -qq &&
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends --no-remove "${missing[@]}" >/dev/null
 }
 
 # The same for tools without which a part is skipped.
@@ -30,8 +30,10 @@ install_optional() { install_packages "$@" || say "going on without: $*"; }
 
 build_packages=(g++ meson ninja-build pkg-config ccache libcli11-dev)
 test_packages=(catch2 netcat-openbsd)
-optional_packages=(clang libclang-rt-14-dev cmake libboost-context-dev gnuplot-nox libpq-dev libhiredis-dev redis-server postgresql libglib2.0-dev
-                   libuv1-dev libboost-dev libtomlplusplus-dev libsqlite3-dev valgrind)
+optional_packages=(clang libclang-rt-14-dev cmake gnuplot-nox libpq-dev libhiredis-dev redis-server postgresql libglib2.0-dev
+                   libuv1-dev libtomlplusplus-dev libsqlite3-dev libre2-dev libssl-dev valgrind)
+# Debian 12 has two versions of Boost, of which one can be installed; HTTP needs the newer one's Beast.
+boost_packages=(libboost1.81-dev libboost-context1.81-dev libboost-json1.81-dev)
 
 # configure FOLDER [meson options]: makes or keeps a build folder. ccache is used by Meson where it is installed.
 configure() {
@@ -114,6 +116,8 @@ layer_suite() {
   local name=$1${3:+, $3}
   if [ "$1" = config ] && [ ! -x "$2/tests/test_config" ]; then
     skip "$name" "toml++ is not installed (libtomlplusplus-dev)"
+  elif [ "$1" = http ] && [ ! -x "$2/tests/test_http" ]; then
+    skip "$name" "Boost.Beast 1.81 or RE2 is not installed (libboost1.81-dev libre2-dev)"
   else
     suite "$name" "$2/tests/test_$1"
   fi

@@ -55,17 +55,17 @@ class chunk_decoder {
   void reset() noexcept { *this = chunk_decoder(); }
 
  private:
-  // In the order of the bytes; nothing behind `data` and `data_line_feed` is entered twice but through `size`.
+  // What comes next, in the order of the bytes. What stands before `trailers` comes anew with each chunk.
   enum class part : std::uint8_t {
     first_digit,
-    size,
-    extension_name,  // a first character of it
+    size,            // another digit, an extension or the line's end
+    extension_name,  // its first character
     extension_rest,
-    extension_value,  // a first character of it
-    extension_token,
-    extension_quoted,
-    extension_escaped,
-    extension_end,
+    extension_value,    // its first character
+    extension_token,    // the rest of a value, as a token
+    extension_quoted,   // or as a quoted string
+    extension_escaped,  // in which a backslash was
+    extension_end,      // which was closed
     line_feed,
     data,
     data_return,
@@ -163,8 +163,9 @@ class chunk_decoder {
   }
 
   bool begin_data(const limits& with) noexcept {
-    if (size_ > with.body || total_ > with.body - size_) return refuse(413, "a body larger than allowed");
-    total_ += size_;
+    const std::uint64_t left = with.body - total_;  // total_ was let in
+    if (size_ > left || spent_ > left - size_) return refuse(413, "a body larger than allowed");
+    total_ += size_ + spent_;
     part_ = size_ == 0 ? part::trailers : part::data;
     digits_ = 0;
     spent_ = 0;
@@ -187,7 +188,7 @@ class chunk_decoder {
   static constexpr const char* bare_return = "a carriage return without a line feed";
 
   std::uint64_t size_ = 0;   // of this chunk, what is still to come
-  std::uint64_t total_ = 0;  // of all chunks so far
+  std::uint64_t total_ = 0;  // of all chunks so far, with their extensions
   refusal why_;
   detail::field_lines lines_;
   std::uint32_t spent_ = 0;  // bytes of this chunk's extensions; in the end, of the trailers

@@ -18,7 +18,12 @@
 #include <boost/beast/http/basic_parser.hpp>
 #include <boost/beast/http/error.hpp>
 #include <boost/beast/http/field.hpp>
+#include <boost/beast/version.hpp>
 #pragma GCC diagnostic pop
+
+#if BOOST_BEAST_VERSION < 345
+#error "eventer/http needs Boost.Beast 1.81 or newer (BOOST_BEAST_VERSION 345)"
+#endif
 
 #include <cstddef>
 #include <cstdint>
@@ -59,9 +64,8 @@ class header_parser final : public boost::beast::http::basic_parser<true> {
       // Beast knows no HTTP/1.2, which is to be read as 1.1.
       std::string line(head.substr(0, line_size + 2));
       line[line_size - 1] = '1';
-      put({line.data(), line.size()}, failed);
-      if (failed != error::need_more) return refused(failed);
-      parsed = line.size();
+      parsed = put({line.data(), line.size()}, failed);
+      if (failed != error::need_more || parsed != line.size()) return refused(failed);
     }
     parsed += put({head.data() + parsed, head.size() - parsed}, failed);
     if (failed) return refused(failed);

@@ -16,7 +16,8 @@ struct limits {
   std::size_t request_line = std::size_t{8} << 10;   // what RFC 9112 asks of everybody: 8,000
   std::size_t header_bytes = std::size_t{16} << 10;  // the whole head, from the method to the empty line
   std::size_t header_count = 100;                    // lines; they are searched one by one
-  // Bytes of one body, without its chunks' framing; 413 beyond, at once where the length is declared.
+  // Bytes of one body, in chunks with their extensions, of which there could be 256 for each byte that a handler sees;
+  // 413 beyond, at once where the length is declared.
   std::uint64_t body = std::uint64_t{1} << 20;
   // Bytes of one chunk's extensions, which nobody reads; 400 beyond.
   std::size_t chunk_extension = 256;

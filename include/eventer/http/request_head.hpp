@@ -28,16 +28,18 @@ struct header_field {
 class request_head {
  public:
   // Takes the place of what was parsed before. `head`: as head_scanner found it, without bytes around it. Whatever else
-  // it is given is refused, or understood as its bytes say. Returns: what is wrong with the request; then nothing else
-  // may be asked. A declared length above with.body is 413.
+  // it is given is refused, or understood as its bytes say. Returns: what is wrong with the request; then only
+  // method(), target() and minor_version() may be asked, and are empty where they were not come to. A declared length
+  // above with.body is 413.
   refusal parse(std::string_view head, const limits& with) {
     bytes_ = head.data();
-    size_ = head.size();
     method_size_ = target_size_ = field_count_ = 0;
+    minor_version_ = 0;
+    path_ = query_ = authority_ = {};
     flags_ = {};
     framing_ = {};
     more_fields_.clear();
-    if (size_ > limits::largest_head) return {431, "a head larger than allowed"};
+    if (head.size() > limits::largest_head) return {431, "a head larger than allowed"};
     const std::size_t line = head.find('\r');
     constexpr std::size_t shortest = sizeof "M / HTTP/1.1" - 1;
     if (line == std::string_view::npos || line < shortest || head[line - 2] != '.' || head[line - 3] != '1')
@@ -123,8 +125,7 @@ class request_head {
     target_size_ = static_cast<std::uint16_t>(target.size());
   }
   refusal on_field(detail::known_field known, std::string_view name, std::string_view value) {
-    if (value.data() < bytes_ || value.data() > bytes_ + size_)  // Beast joins folded lines elsewhere
-      return {400, "a header field folded into a second line"};
+    if (!is_on_one_line(name, value)) return {400, "a header field folded into a second line"};
     const places at{place(name), static_cast<std::uint16_t>(name.size()), place(value),
                     static_cast<std::uint16_t>(value.size())};
     if (field_count_ < first_fields_.size())
@@ -151,6 +152,12 @@ class request_head {
       default:
         return {};
     }
+  }
+  // Where it is folded Beast puts it together elsewhere, or passes over the line's end.
+  bool is_on_one_line(std::string_view name, std::string_view value) const noexcept {
+    const char* p = name.data() + name.size() + 1;
+    while (p != value.data() && (*p == ' ' || *p == '\t')) ++p;
+    return p == value.data();
   }
   std::uint16_t place(std::string_view of) const noexcept { return static_cast<std::uint16_t>(of.data() - bytes_); }
 
@@ -196,7 +203,6 @@ class request_head {
   }
 
   const char* bytes_ = nullptr;
-  std::size_t size_ = 0;
   detail::body_framing framing_;
   std::vector<places> more_fields_;      // behind the first ones; keeps its memory
   std::array<places, 16> first_fields_;  // more than what browsers send
