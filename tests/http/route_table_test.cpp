@@ -13,7 +13,7 @@
 
 using namespace std::string_literals;
 using eventer::http::route_match;
-using eventer::http::route_options;
+using eventer::http::regex_options;
 using eventer::http::route_table;
 using eventer::http::target;
 
@@ -43,7 +43,7 @@ struct rule {
 struct question {
   std::string method, path, expected;
 };
-static route_table table_of(const std::vector<rule>& rules, route_options options = {}) {
+static route_table table_of(const std::vector<rule>& rules, regex_options options = {}) {
   route_table table(options);
   for (const rule& each : rules) {
     if (each.mount.empty())
@@ -262,7 +262,7 @@ TEST_CASE("parameters and named groups are found by name, decoded once") {
   CHECK(table.match("GET", "/users/7/").capture(99).data() == nullptr);
 }
 
-static std::string refused(const rule& each, route_options options = {}) {
+static std::string refused(const rule& each, regex_options options = {}) {
   try {
     (void)table_of({each}, options);
     return "added";
@@ -287,9 +287,9 @@ TEST_CASE("a rule that can't be meant so is refused with a sentence that names i
       {{"GET", "/", "a++"}, "no possessive quantifiers"},
       {{"GET", "/", "("}, "missing )"},
       {{"GET", "/", "[a"}, "missing ]"},
-      {{"GET", "/", "\xff"}, "route_options::latin1"},
+      {{"GET", "/", "\xff"}, "regex_options::latin1"},
       {{"GET", "/", "((a{100}){100})"}, "invalid repetition size"},
-      {{"GET", "/", "\\pN{500}x"}, "route_options::rule_memory"},
+      {{"GET", "/", "\\pN{500}x"}, "regex_options::rule_memory"},
       {{"GET", "x", "a"}, "begins and ends with a slash"},
       {{"GET", "/x", "a"}, "begins and ends with a slash"},
       {{"GET", "x/", "a"}, "begins and ends with a slash"},
