@@ -118,7 +118,7 @@ class exchange {
     asked_.begin(*stream_);
     answer_.begin(*stream_, asked_.head_, keep, stall());
     if (EVENTER_UNLIKELY(bool(by_->options.access_log))) began_ = scheduler::current()->now();
-    asked_.match_ = by_->routes.table_.match(asked_.method(), asked_.path());
+    by_->routes.table_.match(asked_.method(), asked_.path(), asked_.match_);
     const route* const found = asked_.match_ ? &by_->routes.routes_[asked_.match_.route()] : nullptr;
     const limits& for_body = found != nullptr ? by_->by_route[asked_.match_.route()] : bounds();
     asked_.body_.begin(*stream_, asked_.head_, for_body, end_of(bounds().request_time));

@@ -22,6 +22,8 @@ class route_regex;
 // No allocation with up to 10 captures, unless the method is not allowed.
 class route_match {
  public:
+  route_match() noexcept {}  // what lies behind the captures is not looked at, and not written
+
   enum class status : std::uint8_t {
     not_found,           // 404
     found,               // route() serves it
@@ -54,6 +56,12 @@ class route_match {
   friend class detail::route_regex;
   static constexpr std::size_t inline_captures = 10;
 
+  void reset() noexcept {
+    what_ = status::not_found;
+    count_ = 0;
+    names_ = nullptr;
+    allow_.clear();
+  }
   void set_captures(std::size_t count) {
     count_ = count;
     if (count > inline_captures) more_.resize(count - inline_captures);
@@ -65,7 +73,7 @@ class route_match {
   status what_ = status::not_found;
   std::size_t route_ = 0, count_ = 0;
   const std::vector<std::string>* names_ = nullptr;  // by number; empty where a capture has none
-  std::array<std::string_view, inline_captures> few_{};
+  std::array<std::string_view, inline_captures> few_;
   std::vector<std::string_view> more_;
   std::string allow_;
 };

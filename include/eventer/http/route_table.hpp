@@ -84,21 +84,26 @@ class route_table {
   // Any thread. Without compile() the answer is the same, but takes longer where a mount has many rules.
   route_match match(std::string_view method, std::string_view path) const {
     route_match result;
+    match(method, path, result);
+    return result;
+  }
+  // The same into one that was used before, and keeps its memory.
+  void match(std::string_view method, std::string_view path, route_match& result) const {
+    result.reset();
     if (path.starts_with('/')) {
       if (const std::size_t route = templates_.find(method, path); route != detail::template_tree::none) {
         found(route, result);
         capture(routes_[route].segments, path, result);
-        return result;
+        return;
       }
       const detail::mount_rules* mount = mounts_.find(path);
       if (mount != nullptr)
         if (const auto route = mount->find(method, path.substr(mount->mount().size()), result)) {
           found(*route, result);
-          return result;
+          return;
         }
     }
     refuse(method, path, result);
-    return result;
   }
 
   std::size_t size() const noexcept { return routes_.size(); }

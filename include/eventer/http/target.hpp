@@ -39,27 +39,25 @@ inline constexpr std::array<target_byte, 256> target_bytes = [] {
 class target {
  public:
   // Takes "/path?query", "http://authority/path?query" and "*". Authority form (CONNECT) is none of these.
-  // Returns: no refusal, or 400 and why; `into` is then as it was.
+  // Returns: no refusal, or 400 and why; `into`, whose memory is used again, says nothing of use then.
   static refusal parse(std::string_view text, target& into) {
-    target parsed;
-    parsed.raw_ = text;
+    into.reset(text);
     if (text == "*") {
-      parsed.raw_path_ = text;
+      into.raw_path_ = text;
     } else {
       std::string_view rest = text;
       if (!text.starts_with('/')) {
         const std::size_t begin = scheme_bytes(text);
         if (begin == 0) return {400, "the target begins with neither a slash nor http://"};
         const std::size_t end = std::min(text.find_first_of("/?#", begin), text.size());
-        parsed.authority_ = text.substr(begin, end - begin);
-        if (parsed.authority_.empty()) return {400, "the target names no host"};
-        for (const char each : parsed.authority_)
+        into.authority_ = text.substr(begin, end - begin);
+        if (into.authority_.empty()) return {400, "the target names no host"};
+        for (const char each : into.authority_)
           if (each == '@' || of(each) == kind::refused) return {400, "the target's host is none"};
         rest = text.substr(end);
       }
-      if (const refusal why = parsed.cut(rest)) return why;
+      if (const refusal why = into.cut(rest)) return why;
     }
-    into = std::move(parsed);
     return {};
   }
 
@@ -100,6 +98,12 @@ class target {
     return dots == segment.size() || segment[dots] == '/' || segment[dots] == '?';
   }
 
+  void reset(std::string_view text) noexcept {
+    raw_ = text;
+    raw_path_ = raw_query_ = authority_ = {};
+    decoded_.clear();
+    has_query_ = is_decoded_ = false;
+  }
   refusal cut(std::string_view text) {
     bool as_it_is = true;
     std::size_t end = 0;
