@@ -58,21 +58,35 @@ class share {
     template <class Acceptor>
     acceptor_place(share& here, const Acceptor& acceptor)
         : here_(here), place_(here.acceptors_.insert(here.acceptors_.end(), nullptr)) {
+      here_.accepting_.fetch_add(1);
       *place_ = std::make_unique<descriptor::idle_hold>();
       (*place_)->follow(*acceptor.file());
     }
     acceptor_place(const acceptor_place&) = delete;
     acceptor_place& operator=(const acceptor_place&) = delete;
-    ~acceptor_place() { here_.acceptors_.erase(place_); }
+    ~acceptor_place() {
+      here_.acceptors_.erase(place_);
+      if (here_.accepting_.fetch_sub(1) == 1) here_.none_accepts_.set();
+    }
 
    private:
     share& here_;
     std::list<std::unique_ptr<descriptor::idle_hold>>::iterator place_;
   };
-  void close_acceptors() noexcept {
+  // Connections that have come are accepted still; then, or at `limit`, nothing listens any more.
+  void close_acceptors(time_point limit) {
     for (const auto& each : acceptors_)
-      if (descriptor* const file = each->held()) file->close();
+      if (descriptor* const file = each->held()) file->end_when_idle();
+    while (accepting_.load() > 0) {
+      none_accepts_.reset();
+      if (none_accepts_.wait(limit)) continue;
+      for (const auto& each : acceptors_)
+        if (descriptor* const file = each->held()) file->close();
+      limit = no_deadline;
+    }
   }
+  // Any thread. False: its loop has nothing to do with the server, and may be gone.
+  bool is_used() const noexcept { return accepting_.load() > 0 || connections.open() > 0; }
 
   eventer::detail::connection_set connections;
   std::atomic<std::uint64_t> accepted{0}, refused{0}, requests{0};
@@ -92,6 +106,8 @@ class share {
   static constexpr std::size_t spares_at_most = 64;
   std::vector<std::unique_ptr<exchange>> spare_;
   std::list<std::unique_ptr<descriptor::idle_hold>> acceptors_;
+  std::atomic<std::size_t> accepting_{0};  // as many
+  shared_event none_accepts_;
 };
 
 // Says so to a client that is one too many, if that goes at once.
@@ -124,6 +140,7 @@ class server_state : public std::enable_shared_from_this<server_state> {
 
   std::atomic<std::size_t> open{0};
   std::atomic<bool> draining{false};
+  const shared_event drained;
 
  private:
   const service serves_;
@@ -224,14 +241,10 @@ class server {
   }
   template <class Stream>
   io_result<void> serve(basic_acceptor<Stream>& acceptor) {
+    if (!acceptor.is_open()) return eventer::errc::closed;
     detail::share& here = state_->on_this_loop();
-    const detail::share::acceptor_place known(here, acceptor);
-    while (!state_->draining.load()) {
-      auto client = acceptor.accept();
-      if (!client) return client.error() == eventer::errc::closed ? io_result<void>() : client.error();
-      take(here, std::move(*client));
-    }
-    acceptor.close();
+    if (const auto failure = accept_all(here, acceptor)) return failure;
+    if (state_->draining.load()) shared_event(state_->drained).wait();
     return {};
   }
 
@@ -246,16 +259,21 @@ class server {
   // connections of its own acceptors; those of listeners are drained with them. Requires: a coroutine, of any loop.
   std::size_t drain(duration limit = std::chrono::seconds(10), duration idle = std::chrono::seconds(1)) const {
     state_->draining.store(true);
+    struct at_end {
+      const detail::server_state& state;
+      ~at_end() { shared_event(state.drained).set(); }
+    } const end{*state_};
     const time_point now = scheduler::current()->now();
     std::vector<join_handle<std::size_t>> all;
     for (detail::share* const each : state_->all())
-      all.push_back(each->connections.loop().spawn(
-          spawn_options{.name = "server drains"},
-          [self = state_, each, idle = deadline_after(now, idle), limit = deadline_after(now, limit)] {
-            each->close_acceptors();
-            each->connections.begin_draining();
-            return each->connections.finish(idle, limit, "http");
-          }));
+      if (each->is_used())
+        all.push_back(each->connections.loop().spawn(
+            spawn_options{.name = "server drains"},
+            [self = state_, each, idle = deadline_after(now, idle), limit = deadline_after(now, limit)] {
+              each->connections.begin_draining();
+              each->close_acceptors(idle);
+              return each->connections.finish(idle, limit, "http");
+            }));
     std::size_t left = 0;
     for (join_handle<std::size_t>& each : all) left += each.join();
     return left;
@@ -280,6 +298,21 @@ class server {
     auto acceptor = Acceptor::listen(where, options);
     if (!acceptor) return acceptor.error();
     return serve(*acceptor);
+  }
+  // Until it is closed, or the server drains and nobody is left who has connected.
+  template <class Acceptor>
+  std::error_code accept_all(detail::share& here, Acceptor& acceptor) {
+    const detail::share::acceptor_place known(here, acceptor);
+    if (state_->draining.load()) acceptor.file()->end_when_idle();
+    for (;;) {
+      auto client = acceptor.accept();
+      if (client) {
+        take(here, std::move(*client));
+        continue;
+      }
+      if (client.error() == eventer::errc::end_of_stream) acceptor.close();  // it drains, and has taken all
+      return acceptor.is_open() ? client.error() : std::error_code();
+    }
   }
   void take(detail::share& here, any_stream client) {
     here.accepted.fetch_add(1, std::memory_order_relaxed);
