@@ -12,8 +12,8 @@
 #include "eventer/http/target.hpp"
 
 using namespace std::string_literals;
-using eventer::http::route_match;
 using eventer::http::regex_options;
+using eventer::http::route_match;
 using eventer::http::route_table;
 using eventer::http::target;
 

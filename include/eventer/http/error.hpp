@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "eventer/base/result.hpp"
+#include "eventer/http/bad_argument.hpp"
 
 namespace eventer::inline EVENTER_ABI::http {
 
@@ -58,7 +59,11 @@ inline int status_of(std::error_code failure) noexcept {
 // Thrown by a handler, it is the answer: `throw http::error(404, "there is no such note\n")`.
 class error : public std::runtime_error {
  public:
-  explicit error(int status, const std::string& text = {}) : std::runtime_error(text), status_(status) {}
+  // `status`: 200 to 599, otherwise std::invalid_argument.
+  explicit error(int status, const std::string& text = {}) : std::runtime_error(text), status_(status) {
+    if (status < 200 || status > 599)
+      detail::refuse_argument("the status of an http::error is 200 to 599, and this is " + std::to_string(status));
+  }
   int status() const noexcept { return status_; }
 
  private:

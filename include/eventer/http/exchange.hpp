@@ -21,12 +21,16 @@ namespace eventer::inline EVENTER_ABI::http::detail {
 // What a server serves; the same for all loops, and never changed.
 struct service {
   service(router&& from, server_options&& with) : routes(std::move(from)), options(std::move(with)) {
-    for_heads = options.limits;
+    http::limits& bounds = options.limits;
+    for (duration* const each : {&bounds.header_time, &bounds.body_idle, &bounds.request_time, &bounds.response_stall,
+                                 &bounds.keep_alive_idle})
+      if (*each <= duration::zero()) *each = duration::max();
+    for_heads = bounds;
     for_heads.body = UINT64_MAX;  // the route decides
     routes.table_.compile();
     for (const route& each : routes.routes_) {
-      limits& bounds = by_route.emplace_back(options.limits);
-      if (each.body_limit_) bounds.body = *each.body_limit_;
+      http::limits& for_it = by_route.emplace_back(bounds);
+      if (each.body_limit_) for_it.body = *each.body_limit_;
     }
   }
 
@@ -72,6 +76,8 @@ class exchange {
   void reset() noexcept {
     in_.reset();
     out_.drop();
+    asked_.release();
+    answer_.release();
   }
 
  private:
@@ -84,6 +90,7 @@ class exchange {
   bool read_head() {
     scanner_.reset();
     refused_ = {};
+    body_deadline_ = end_of(bounds().request_time);
     time_point deadline = no_deadline;
     for (bool is_first = true;; is_first = false) {
       const head_scanner::state state = scanner_.scan(in_.view(), by_->for_heads);
@@ -92,9 +99,10 @@ class exchange {
         refused_ = scanner_.why();
         return false;
       }
-      stream_->file()->note_unanswered();  // a server that drains waits for the rest
       if (out_.unsent() > 0 && out_.send(stall())) return false;
-      if (is_first) deadline = end_of(bounds().header_time);
+      if (!stream_->is_open()) return false;  // a handler has closed it
+      stream_->file()->note_unanswered();     // a server that drains waits for the rest
+      if (is_first) deadline = std::min(end_of(bounds().header_time), body_deadline_);
       const auto got = in_.read_head(*stream_, deadline);
       if (got) continue;
       if (got.error() == std::errc::timed_out) refused_ = {408, "a head that was not complete in time"};
@@ -102,7 +110,7 @@ class exchange {
     }
   }
   static time_point end_of(duration limit) {
-    return limit > duration::zero() ? deadline_after(scheduler::current()->now(), limit) : no_deadline;
+    return limit == duration::max() ? no_deadline : deadline_after(scheduler::current()->now(), limit);
   }
 
   // --- answering ---
@@ -121,7 +129,7 @@ class exchange {
     by_->routes.table_.match(asked_.method(), asked_.path(), asked_.match_);
     const route* const found = asked_.match_ ? &by_->routes.routes_[asked_.match_.route()] : nullptr;
     const limits& for_body = found != nullptr ? by_->by_route[asked_.match_.route()] : bounds();
-    asked_.body_.begin(*stream_, asked_.head_, for_body, end_of(bounds().request_time));
+    asked_.body_.begin(*stream_, asked_.head_, for_body, body_deadline_);
     if (asked_.body_.is_too_large())
       fail(413);
     else
@@ -153,7 +161,17 @@ class exchange {
     if (answer_.failure() || out_.send(stall())) return afterwards::close;
     return body.ended() && !asked_.head_.keep_alive() && !refused_ ? afterwards::close : afterwards::close_slowly;
   }
-  void note_access() { by_->options.access_log({asked_, answer_, scheduler::current()->now() - began_}); }
+  void note_access() {
+    try {
+      by_->options.access_log({asked_, answer_, scheduler::current()->now() - began_});
+    } catch (const cancelled&) {
+      throw;
+    }
+    EVENTER_REFUSE_THREAD_EXIT
+    catch (...) {
+      report("access log", "has thrown", std::current_exception());
+    }
+  }
 
   // --- calling the handler ---
 
@@ -161,8 +179,8 @@ class exchange {
     try {
       call(which);
       if (EVENTER_LIKELY(answer_.begun())) return;
-      if (const int status = status_of(asked_.body_.failure())) return fail(status);
-      report("has returned without an answer", nullptr);
+      if (const int status = status_for_body()) return fail(status);
+      report("handler", "has returned without an answer", nullptr);
       fail(500);
     } catch (const cancelled&) {
       throw;
@@ -172,11 +190,20 @@ class exchange {
     }
     EVENTER_REFUSE_THREAD_EXIT
     catch (...) {
-      const int status = status_of(asked_.body_.failure());
-      if (status == 0) report("has thrown", std::current_exception());
+      const int status = status_for_body();
+      // That a client has gone is nothing to be reported.
+      if (status == 0 && !answer_.failure()) report("handler", "has thrown", std::current_exception());
       if (!answer_.head_sent()) return fail(status != 0 ? status : 500);
       answer_.cut();
     }
+  }
+  // Of a handler that gave up because of the body; 0 if that is all right.
+  int status_for_body() const noexcept {
+    const std::error_code failure = asked_.body_.failure();
+    if (!failure) return 0;
+    if (failure == std::errc::timed_out) return 408;
+    const int status = status_of(failure);
+    return status != 0 ? status : 400;
   }
   void call(const route* which) {
     const next::chain& around = by_->routes.around_;
@@ -213,11 +240,31 @@ class exchange {
     if (status != 405) answer_.start_again();
     answer_.status(status);
     if (!text.empty()) return answer_.text(text);
-    if (by_->options.error_page) return by_->options.error_page(asked_, answer_, status);
+    if (by_->options.error_page && made_error_page(status)) return;
     answer_.text(std::to_string(status).append(1, ' ').append(reason_phrase(status)).append(1, '\n'));
   }
-  void report(const char* what, const std::exception_ptr& failure) {
-    log(log_level::error, "http: the handler of %.*s %s %s%s", static_cast<int>(asked_.method().size()),
+  // False: it could not be made, and the server's own text does.
+  bool made_error_page(int status) {
+    try {
+      by_->options.error_page(asked_, answer_, status);
+      return true;
+    } catch (const cancelled&) {
+      throw;
+    }
+    EVENTER_REFUSE_THREAD_EXIT
+    catch (...) {
+      report("error page", "has thrown", std::current_exception());
+      if (answer_.head_sent()) {
+        answer_.cut();
+        return true;
+      }
+      answer_.start_again();
+      answer_.status(status);
+      return false;
+    }
+  }
+  void report(const char* who, const char* what, const std::exception_ptr& failure) {
+    log(log_level::error, "http: the %s of %.*s %s %s%s", who, static_cast<int>(asked_.method().size()),
         asked_.method().data(), eventer::detail::quoted(asked_.target()).c_str(), what,
         failure != nullptr ? eventer::detail::text_of(failure).c_str() : "");
   }
@@ -231,6 +278,7 @@ class exchange {
   head_scanner scanner_;
   refusal refused_;
   time_point began_{};
+  time_point body_deadline_ = no_deadline;  // of limits::request_time
   request asked_;
   response answer_;
 };

@@ -17,11 +17,15 @@ class fields {
     using eventer::detail::quoted;
     if (name.empty() || !is_all(http_class::token, name))
       refuse_argument("the name of a header field is a word such as Cache-Control, and this is " + quoted(name));
+    check(name, value);
+    lines_.append(name).append(": ").append(value).append("\r\n");
+  }
+  // Throws where the value would not stay in its line.
+  static void check(std::string_view name, std::string_view value) {
     const char* const end = value.data() + value.size();
     if (detail::find_not_text(value.data(), end) != end)
       refuse_argument("the value of " + std::string(name) +
-                      " has a line feed or another control character in it: " + quoted(value));
-    lines_.append(name).append(": ").append(value).append("\r\n");
+                      " has a line feed or another control character in it: " + eventer::detail::quoted(value));
   }
   void remove(std::string_view name) {
     for (std::size_t begin = 0; begin < lines_.size();) {

@@ -25,7 +25,7 @@ class input {
 
   // Between requests: what was left is where the next head begins.
   void begin_request() {
-    front_.to_the_beginning();
+    front_.begin_here();
     if (EVENTER_LIKELY(back_.size() == 0)) return;
     front_.append(back_.view());
     back_.consume(back_.size());
@@ -48,12 +48,11 @@ class input {
     std::size_t size() const noexcept { return end_ - begin_; }
     std::string_view view() const noexcept { return {bytes_.data() + begin_, size()}; }
     void consume(std::size_t count) noexcept { begin_ += count; }
-    const char* first() const noexcept { return bytes_.data(); }
-    void to_the_beginning() noexcept {
-      if (begin_ == 0) return;
-      if (size() > 0) std::memmove(bytes_.data(), bytes_.data() + begin_, size());
-      end_ -= begin_;
-      begin_ = 0;
+    const char* first() const noexcept { return bytes_.data() + first_; }
+    // What is used makes room only where room is needed: of many small requests none is moved.
+    void begin_here() noexcept {
+      if (size() == 0) begin_ = end_ = 0;
+      first_ = begin_;
     }
     void append(std::string_view more) {
       make_room(more.size());
@@ -61,18 +60,24 @@ class input {
       end_ += more.size();
     }
     io_result<std::size_t> read(any_stream& from, time_limit limit) {
-      if (size() == 0) begin_ = end_ = 0;
+      if (size() == 0) begin_here();
       make_room(read_at_once);
       const auto got = from.read_some(buffer(bytes_.data() + end_, bytes_.size() - end_), limit);
       if (got) end_ += *got;
       return got;
     }
     void reset() noexcept {
-      begin_ = end_ = 0;
+      first_ = begin_ = end_ = 0;
       if (bytes_.size() > kept_at_most) bytes_ = std::vector<char>();
     }
 
    private:
+    void to_the_beginning() noexcept {
+      if (begin_ == 0) return;
+      if (size() > 0) std::memmove(bytes_.data(), bytes_.data() + begin_, size());
+      end_ -= begin_;
+      first_ = begin_ = 0;
+    }
     void make_room(std::size_t more) {
       if (bytes_.size() - end_ >= more) return;
       to_the_beginning();
@@ -80,6 +85,7 @@ class input {
     }
 
     std::vector<char> bytes_;
+    std::size_t first_ = 0;  // of the present request
     std::size_t begin_ = 0, end_ = 0;
   };
   static constexpr std::size_t read_at_once = 4 << 10;

@@ -27,6 +27,9 @@ class output : slice_end {
   // To be appended to: heads and small bodies.
   std::string& bytes() noexcept { return bytes_; }
   std::size_t unsent() const noexcept { return bytes_.size() - done_; }
+  // Whether the answer has begun, so that a 100 (Continue) would end up in the midst of it.
+  bool has_begun_answer() const noexcept { return has_begun_answer_; }
+  void note_answer(bool has_begun) noexcept { has_begun_answer_ = has_begun; }
   // Bytes that this connection has taken so far.
   std::uint64_t total() const noexcept { return total_; }
 
@@ -88,6 +91,7 @@ class output : slice_end {
   std::string bytes_;
   std::size_t done_ = 0;  // of them, sent
   std::uint64_t total_ = 0;
+  bool has_begun_answer_ = false;
 };
 
 }  // namespace eventer::inline EVENTER_ABI::http::detail

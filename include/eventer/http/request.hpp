@@ -133,6 +133,11 @@ class request {
     if (EVENTER_UNLIKELY(text_.capacity() > kept_at_most)) text_ = std::string();
     if (EVENTER_UNLIKELY(!kept_.empty())) kept_.clear();
   }
+  // Between connections: small buffers are kept.
+  void release() noexcept {
+    if (text_.capacity() > kept_at_most) text_ = std::string();
+    kept_.clear();
+  }
   // It could not be read.
   void forget() {
     head_ = request_head();

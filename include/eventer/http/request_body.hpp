@@ -102,8 +102,9 @@ class request_body {
         return ended_ ? std::error_code() : piece.error();
     }
   }
-  // Reads and forgets the rest. False: it is more than `most` bytes, or they do not come.
+  // Reads and forgets the rest. False: it is more than `most` bytes, or they do not come within limits::body_idle.
   bool discard(std::uint64_t most) {
+    deadline_ = std::min(deadline_, deadline_after(scheduler::current()->now(), bounds_->body_idle));
     for (std::uint64_t dropped = 0; !ended_ && dropped <= most;) {
       const auto piece = next();
       if (piece)
@@ -135,9 +136,9 @@ class request_body {
     const auto got = in_->read_body(*from_, limit());
     return got ? std::error_code() : cut_off(got.error());
   }
-  // 100 Continue, if that is what the client waits for.
+  // 100 Continue, if that is what the client waits for, and not for the rest of its answer.
   std::error_code permit() {
-    if (EVENTER_LIKELY(!continue_due_)) return {};
+    if (EVENTER_LIKELY(!continue_due_ || out_->has_begun_answer())) return {};
     continue_due_ = false;
     out_->bytes().append("HTTP/1.1 100 Continue\r\n\r\n");
     return out_->send(bounds_->response_stall);

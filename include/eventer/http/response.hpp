@@ -74,7 +74,8 @@ class response {
     return *this;
   }
 
-  // --- the body, whole: sent when the handler returns, or by end(). A type that header() has set stays. ---
+  // --- the body, whole: sent when the handler returns, or by end(). A type that header() has set stays. Beside pieces
+  // it is one more of them: the first where write() comes later, the last where it came before. ---
 
   void text(std::string_view bytes) { body("text/plain; charset=utf-8", bytes); }
   void html(std::string_view bytes) { body("text/html; charset=utf-8", bytes); }
@@ -112,9 +113,15 @@ class response {
   io_result<void> write(std::string_view bytes) {
     if (ended_) return make_error_code(errc::answered);
     if (failure_) return failure_;
-    if (!head_sent_) begin_pieces();
+    if (!head_sent_) {
+      begin_pieces();
+      if (const auto before = write_prepared(); !before) return before;
+    }
     if (drops_body_ || bytes.empty()) return {};
-    if (has_length_ && bytes.size() > length_ - written_) return fail(make_error_code(errc::wrong_length));
+    if (has_length_ && bytes.size() > length_ - written_) {
+      (void)to_->send(stall_);  // other answers may be in it
+      return fail(make_error_code(errc::wrong_length));
+    }
     written_ += bytes.size();
     if (is_chunked_) return write_chunk(bytes);
     return sent(to_->send(bytes, stall_));
@@ -142,13 +149,14 @@ class response {
 
   // Answers 101 and gives the connection to the caller, who alone uses it from then on; what the client has sent behind
   // its request already is `received`. Fields that were set are sent along (Sec-WebSocket-Accept, say). Errors:
-  // not_upgradable where the request does not ask for `protocol`, or something was answered; the stream's.
+  // not_upgradable where the request does not ask for `protocol`, has a body, or something was answered; the stream's.
   struct upgraded {
     any_stream stream;
     std::string received;
   };
   io_result<upgraded> upgrade(std::string_view protocol) {
-    if (head_sent_ || !asked_->wants_upgrade() || !asked_->has_token("upgrade", protocol))
+    const bool has_body = asked_->body() != body_kind::none;  // which must not be taken for the other protocol
+    if (head_sent_ || has_body || !asked_->wants_upgrade() || !asked_->has_token("upgrade", protocol))
       return make_error_code(errc::not_upgradable);
     head_sent_ = ended_ = close_ = true;
     status_ = 101;
@@ -156,6 +164,7 @@ class response {
     head.append("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ").append(protocol);
     head.append("\r\n").append(fields_.lines()).append("\r\n");
     if (const auto done = sent(to_->send(stall_)); !done) return done.error();
+    stream_->end_request();  // what is a request from now on is its new owner's to say
     upgraded result{std::move(*stream_), {}};
     while (!received_->empty()) {
       result.received.append(received_->view());
@@ -178,7 +187,12 @@ class response {
     speaks_1_1_ = asked.minor_version() >= 1;
     close_ = !keep;
     failure_ = {};
+    to_->note_answer(false);
     start_again();
+  }
+  // Between connections: small buffers are kept.
+  void release() noexcept {
+    if (body_.capacity() > kept_at_most) body_ = std::string();
   }
   // Forgets what a handler has prepared. Requires: nothing of it was sent.
   void start_again() {
@@ -204,6 +218,7 @@ class response {
   }
 
   void has_body(std::string_view type) {
+    detail::fields::check("Content-Type", type);
     type_.assign(type);
     begun_ = true;
   }
@@ -239,7 +254,14 @@ class response {
     else
       close_ = true, write_head();  // the connection's end is the answer's
   }
+  // What was given as a whole, as a piece.
+  io_result<void> write_prepared() {
+    if (EVENTER_LIKELY(body_.empty())) return {};
+    const std::string prepared = std::exchange(body_, {});
+    return write(prepared);
+  }
   void complete() {
+    if (head_sent_) (void)write_prepared();
     if (!head_sent_) {
       if (has_no_body(status_)) {
         write_head();
@@ -265,7 +287,9 @@ class response {
   }
   void write_head(std::string_view framing = {}) {
     head_sent_ = true;
+    to_->note_answer(true);
     if (has_no_body(status_)) drops_body_ = true;
+    if (EVENTER_UNLIKELY(stream_->draining())) close_ = true;
     std::string& head = to_->bytes();
     if (EVENTER_LIKELY(status_ == 200)) {
       head.append("HTTP/1.1 200 OK\r\n");

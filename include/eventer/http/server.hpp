@@ -45,14 +45,10 @@ class server {
   }
   template <class Stream>
   io_result<void> serve(basic_acceptor<Stream>& acceptor) {
+    if (!acceptor.is_open()) return eventer::errc::closed;
     detail::share& here = state_->on_this_loop();
-    const detail::share::acceptor_place known(here, acceptor);
-    while (!state_->draining.load()) {
-      auto client = acceptor.accept();
-      if (!client) return client.error() == eventer::errc::closed ? io_result<void>() : client.error();
-      take(here, std::move(*client));
-    }
-    acceptor.close();
+    if (const auto failure = accept_all(here, acceptor)) return failure;
+    if (state_->draining.load()) shared_event(state_->drained).wait();
     return {};
   }
 
@@ -68,16 +64,21 @@ class server {
   // connections of its own acceptors; those of listeners are drained with them. Requires: a coroutine, of any loop.
   std::size_t drain(duration limit = std::chrono::seconds(10), duration idle = std::chrono::seconds(1)) const {
     state_->draining.store(true);
+    struct at_end {
+      const detail::server_state& state;
+      ~at_end() { shared_event(state.drained).set(); }
+    } const end{*state_};
     const time_point now = scheduler::current()->now();
     std::vector<join_handle<std::size_t>> all;
     for (detail::share* const each : state_->all())
-      all.push_back(each->connections.loop().spawn(
-          spawn_options{.name = "server drains"},
-          [self = state_, each, idle = deadline_after(now, idle), limit = deadline_after(now, limit)] {
-            each->close_acceptors();
-            each->connections.begin_draining();
-            return each->connections.finish(idle, limit, "http");
-          }));
+      if (each->is_used())
+        all.push_back(each->connections.loop().spawn(
+            spawn_options{.name = "server drains"},
+            [self = state_, each, idle = deadline_after(now, idle), limit = deadline_after(now, limit)] {
+              each->connections.begin_draining();
+              each->close_acceptors(idle);
+              return each->connections.finish(idle, limit, "http");
+            }));
     std::size_t left = 0;
     for (join_handle<std::size_t>& each : all) left += each.join();
     return left;
@@ -102,6 +103,21 @@ class server {
     auto acceptor = Acceptor::listen(where, options);
     if (!acceptor) return acceptor.error();
     return serve(*acceptor);
+  }
+  // Until it is closed, or the server drains and nobody is left who has connected.
+  template <class Acceptor>
+  std::error_code accept_all(detail::share& here, Acceptor& acceptor) {
+    const detail::share::acceptor_place known(here, acceptor);
+    if (state_->draining.load()) acceptor.file()->end_when_idle();
+    for (;;) {
+      auto client = acceptor.accept();
+      if (client) {
+        take(here, std::move(*client));
+        continue;
+      }
+      if (client.error() == eventer::errc::end_of_stream) acceptor.close();  // it drains, and has taken all
+      return acceptor.is_open() ? client.error() : std::error_code();
+    }
   }
   void take(detail::share& here, any_stream client) {
     here.accepted.fetch_add(1, std::memory_order_relaxed);

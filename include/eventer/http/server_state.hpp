@@ -32,6 +32,7 @@ class server_state : public std::enable_shared_from_this<server_state> {
 
   std::atomic<std::size_t> open{0};  // connections, of its own acceptors
   std::atomic<bool> draining{false};
+  const shared_event drained;
 
  private:
   const service serves_;
@@ -81,21 +82,35 @@ class share {
     template <class Acceptor>
     acceptor_place(share& here, const Acceptor& acceptor)
         : here_(here), place_(here.acceptors_.insert(here.acceptors_.end(), nullptr)) {
+      here_.accepting_.fetch_add(1);
       *place_ = std::make_unique<descriptor::idle_hold>();
       (*place_)->follow(*acceptor.file());
     }
     acceptor_place(const acceptor_place&) = delete;
     acceptor_place& operator=(const acceptor_place&) = delete;
-    ~acceptor_place() { here_.acceptors_.erase(place_); }
+    ~acceptor_place() {
+      here_.acceptors_.erase(place_);
+      if (here_.accepting_.fetch_sub(1) == 1) here_.none_accepts_.set();
+    }
 
    private:
     share& here_;
     std::list<std::unique_ptr<descriptor::idle_hold>>::iterator place_;
   };
-  void close_acceptors() noexcept {
+  // Connections that have come are accepted still; then, or at `limit`, nothing listens any more.
+  void close_acceptors(time_point limit) {
     for (const auto& each : acceptors_)
-      if (descriptor* const file = each->held()) file->close();
+      if (descriptor* const file = each->held()) file->end_when_idle();
+    while (accepting_.load() > 0) {
+      none_accepts_.reset();
+      if (accepting_.load() == 0 || none_accepts_.wait(limit)) continue;
+      for (const auto& each : acceptors_)
+        if (descriptor* const file = each->held()) file->close();
+      limit = no_deadline;
+    }
   }
+  // Any thread. False: its loop has nothing to do with the server, and may be gone.
+  bool is_used() const noexcept { return accepting_.load() > 0 || connections.open() > 0; }
 
   server_state& owner;
   eventer::detail::connection_set connections;  // of the server's own acceptors
@@ -117,6 +132,8 @@ class share {
   static constexpr std::size_t spares_at_most = 64;
   std::vector<std::unique_ptr<exchange>> spare_;
   std::list<std::unique_ptr<descriptor::idle_hold>> acceptors_;
+  std::atomic<std::size_t> accepting_{0};  // as many
+  shared_event none_accepts_;
   std::shared_ptr<server_state> kept_;
 };
 

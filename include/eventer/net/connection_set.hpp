@@ -76,7 +76,8 @@ class connection_set {
 
   // --- ending those that are idle for long. None has a timer: all are looked at in turn. ---
 
-  // From `limit` on, and a third of it later at most. Zero: never. Requires: nobody has entered yet.
+  // From `limit` on, and a third of it later at most. Zero and duration::max(): never. Requires: nobody has entered
+  // yet.
   void end_when_idle_for(duration limit) noexcept { idle_limit_ = limit; }
   // It begins to wait for a request; it has got one.
   void note_idle(member& who) const noexcept { who.idle_since_ = tick_; }
@@ -113,7 +114,7 @@ class connection_set {
   static constexpr duration farewell_time = std::chrono::seconds(1);  // of those that were cancelled
 
   void begin_ticking() {
-    if (idle_limit_ <= duration::zero()) return;
+    if (idle_limit_ <= duration::zero() || idle_limit_ == duration::max()) return;
     const duration tick = idle_limit_ / ticks_of_limit;
     ticks_ = loop_->every(tick > shortest_tick ? tick : shortest_tick, [this] { look_at_some(); });
   }
