@@ -268,3 +268,54 @@ TEST_CASE("whether the client is gone can be asked; one that has only finished s
     CHECK(*seen == "there there gone ");
   });
 }
+
+TEST_CASE(
+    "a route may have its handler cancelled when the client has gone, and not when it has finished or goes on sending") {
+  eventer::run([] {
+    const auto seen = std::make_shared<std::string>();
+    const auto begun = std::make_shared<eventer::manual_reset_event>();
+    const auto go = std::make_shared<eventer::manual_reset_event>();
+    http::router routes;
+    routes
+        .get("/it",
+             [=](http::request&, http::response& answer) {
+               begun->set();
+               try {
+                 go->wait();
+                 *seen += "answered ";
+               } catch (const eventer::cancelled&) {
+                 *seen += "cancelled ";
+                 throw;
+               }
+               answer.text("x");
+             })
+        .cancel_when_client_gone();
+    const http::server server(std::move(routes));
+    for (const char* const how : {"stays", "half", "sends", "resets"}) {
+      go->reset();
+      begun->reset();
+      auto acceptor = eventer::tcp_acceptor::listen("127.0.0.1:0").value();
+      client peer(eventer::tcp_stream::connect(acceptor.local()).value());
+      auto serves = eventer::spawn(
+          [server, stream = eventer::any_stream(acceptor.accept().value())]() mutable { server(std::move(stream)); });
+      REQUIRE(peer.send(get("/it")));
+      begun->wait();
+      if (how == "sends"s) REQUIRE(peer.send(get("/it", "Connection: close\r\n")));
+      if (how == "half"s) peer.finish_sending();
+      if (how == "resets"s) {
+        const linger at_once{1, 0};
+        ::setsockopt(peer.stream().native_handle(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+        peer.close();
+        CHECK(serves.try_join().error() == std::errc::operation_canceled);
+        continue;
+      }
+      eventer::sleep_for(1ms);  // what the server does about it would be done
+      go->set();
+      CHECK(peer.read().body == "x");
+      if (how == "sends"s) CHECK(peer.read().body == "x");
+      peer.close();
+      serves.join();
+    }
+    CHECK(*seen == "answered answered answered answered cancelled ");
+  });
+}

@@ -220,6 +220,11 @@ class exchange {
   void call_route(const route* which) {
     if (which == nullptr) return not_served();
     if (!which->admits(asked_)) return fail(403);
+    struct watched {
+      client_watch& watch;
+      ~watched() { watch.end(); }
+    } const until_its_end{watch_};
+    if (which->watches_client_ && asked_.body_.ended() && !asked_.head_.wants_upgrade()) watch_.begin(*stream_);
     if (EVENTER_LIKELY(which->around_.empty())) return which->handler_->call(asked_, answer_);
     next(which->around_, 0, *which->handler_, asked_, answer_)();
   }
@@ -281,6 +286,7 @@ class exchange {
   time_point body_deadline_ = no_deadline;  // of limits::request_time
   request asked_;
   response answer_;
+  client_watch watch_;
 };
 
 }  // namespace eventer::inline EVENTER_ABI::http::detail

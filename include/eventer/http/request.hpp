@@ -10,6 +10,7 @@
 #include <string_view>
 #include <utility>
 
+#include "eventer/http/client_watch.hpp"
 #include "eventer/http/cookies.hpp"
 #include "eventer/http/query.hpp"
 #include "eventer/http/request_body.hpp"
@@ -114,11 +115,7 @@ class request {
   bool draining() const noexcept { return stream_->draining(); }
   // Whether the connection is broken, so that nobody will read the answer. A client that has only finished sending is
   // not gone. Costs a system call: for handlers that work for seconds.
-  bool client_gone() const noexcept {
-    if (!stream_->is_open()) return true;
-    pollfd what{stream_->native_handle(), POLLERR | POLLHUP, 0};
-    return what.fd >= 0 && system::poll(&what, 1, 0) > 0 && (what.revents & (POLLERR | POLLHUP)) != 0;
-  }
+  bool client_gone() const noexcept { return detail::client_has_gone(*stream_); }
 
  private:
   friend class detail::exchange;

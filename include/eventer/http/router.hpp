@@ -36,6 +36,12 @@ class route {
     loopback_only_ = true;
     return *this;
   }
+  // The handler is cancelled when its client's connection breaks (see request::client_gone). Only while no body is to
+  // be read, and for no request that asks for an upgrade: nobody else may read from the stream meanwhile.
+  route& cancel_when_client_gone() noexcept {
+    watches_client_ = true;
+    return *this;
+  }
   // In the place of limits::body.
   route& body_limit(std::uint64_t bytes) noexcept {
     body_limit_ = bytes;
@@ -70,7 +76,7 @@ class route {
 
   std::shared_ptr<const detail::handler> handler_;
   access_list access_;
-  bool loopback_only_ = false;
+  bool loopback_only_ = false, watches_client_ = false;
   std::optional<std::uint64_t> body_limit_;
   next::chain around_;
 };
