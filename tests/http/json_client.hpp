@@ -77,3 +77,19 @@ inline http_reply ask(const eventer::http::server& to, const http_question& what
   if (what.body) text += "Content-Length: " + std::to_string(what.body->size()) + "\r\n";
   return parse_reply(say(to, text + "\r\n" + what.body.value_or(""), what.from));
 }
+
+// GET on a connection that may go on; the answer has a Content-Length.
+inline http_reply ask_on(eventer::tcp_stream& server, const std::string& path) {
+  if (!server.write_all("GET " + path + " HTTP/1.1\r\nHost: test\r\n\r\n")) return {};
+  std::string got;
+  const auto head = server.read_until(got, "\r\n\r\n", 4096);
+  if (!head) return {};
+  const std::size_t head_bytes = head->size();
+  const auto body_bytes = static_cast<std::size_t>(std::atoi(parse_reply(got).field("Content-Length").c_str()));
+  while (got.size() < head_bytes + body_bytes) {
+    const auto more = server.read_borrowed();
+    if (!more) return {};
+    got.append(more->data(), more->size());
+  }
+  return parse_reply(got);
+}

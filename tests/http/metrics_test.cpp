@@ -8,6 +8,7 @@
 
 #include "../captured_log.hpp"
 #include "../catch.hpp"
+#include "../virtual_run.hpp"
 #include "json_client.hpp"
 
 namespace http = eventer::http;
@@ -177,6 +178,39 @@ TEST_CASE("metrics have a row for every loop of a pool, and go without one that 
   CHECK(has(meanwhile, "eventer_loop_answers{loop=\"1\"} 1\n"));
   CHECK(has(meanwhile, "eventer_loop_answers{loop=\"2\"} 0\n"));
   CHECK_FALSE(has(meanwhile, "eventer_loop_turns_total{loop=\"2\"}"));
+}
+
+// As service_monitor, which needs a service.
+struct pretended_monitor {
+  struct listener {
+    std::string type = "lines", local = "127.0.0.1:7777";
+    std::size_t open = 3;
+    std::uint64_t accepted = 4, refused = 5, denied = 6, shed = 7, failed = 8;
+  };
+  std::vector<eventer::loop_stats> of_loops() const {
+    if (is_stuck) eventer::shared_event().wait();  // for ever, or until the deadline_scope's end
+    return {eventer::loop_stats{.turns = 1}, eventer::loop_stats{.turns = 2}};
+  }
+  std::vector<listener> of_listeners() const { return {listener()}; }
+  bool is_stuck = false;
+};
+
+TEST_CASE("metrics have loops and listeners of a service") {
+  run_virtually([] {
+    http::metrics_handler numbers;
+    numbers.watch(pretended_monitor());
+    const std::string text = numbers.text();
+    check_exposition(text);
+    CHECK(has(text, "eventer_loop_turns_total{loop=\"1\"} 2\n"));
+    CHECK(has(text, "eventer_connections_open{type=\"lines\",address=\"127.0.0.1:7777\"} 3\n"));
+    CHECK_FALSE(has(text, "current"));
+    http::metrics_handler stuck;
+    stuck.watch(pretended_monitor{true});
+    const std::string without_loops = stuck.text();
+    check_exposition(without_loops);
+    CHECK_FALSE(has(without_loops, "eventer_loop_"));
+    CHECK(has(without_loops, "eventer_connections_failed_total"));
+  });
 }
 
 TEST_CASE("a metrics handler does not keep the server that it watches and is mounted on") {

@@ -19,106 +19,12 @@
 #include <utility>
 #include <vector>
 
-#include "eventer/base/metric_text.hpp"
-#include "eventer/coro/deadline_scope.hpp"
 #include "eventer/event/ask_loops.hpp"
 #include "eventer/event/job_queue.hpp"
 #include "eventer/event/loop_pool.hpp"
-#include "eventer/http/router.hpp"
-#include "eventer/http/server.hpp"
+#include "eventer/http/metric_families.hpp"
 
 namespace eventer::inline EVENTER_ABI::http {
-
-namespace detail {
-
-// The families of the library's own parts, each with a row for every one of them.
-class metric_families {
- public:
-  template <class T>
-  using rows = std::vector<std::pair<std::string, T>>;  // labels and numbers
-
-  explicit metric_families(metric_text& to) noexcept : to_(&to) {}
-
-  void loops(const rows<loop_stats>& all) {
-    gauge("eventer_loop_coroutines", "Coroutines alive, of each loop.", all, &loop_stats::coroutines);
-    gauge("eventer_loop_parked_bytes", "Bytes of save stacks in use.", all, &loop_stats::parked_bytes);
-    gauge("eventer_loop_timers", "Timers armed.", all, &loop_stats::timers);
-    gauge("eventer_loop_descriptors", "Descriptors registered.", all, &loop_stats::registrations);
-    counter("eventer_loop_resumes_total", "Resumes of coroutines.", all, &loop_stats::resumes);
-    counter("eventer_loop_turns_total", "Turns of the loop.", all, &loop_stats::turns);
-    counter("eventer_loop_events_total", "Events that the kernel has reported.", all, &loop_stats::events);
-    counter("eventer_loop_swaps_total", "Coroutines that came in on a shared stack.", all, &loop_stats::swaps);
-    counter("eventer_loop_copied_bytes_total", "Stack bytes copied, both ways.", all, &loop_stats::bytes_copied);
-    counter("eventer_loop_stalls_total", "Stalls; none without loop_options::stall_threshold.", all,
-            &loop_stats::stalls);
-  }
-  void servers(const rows<server_statistics>& all) {
-    gauge("eventer_http_connections", "Connections that the server has accepted itself, open now.", all,
-          &server_statistics::open);
-    counter("eventer_http_accepted_total", "Connections accepted, also if refused then.", all,
-            &server_statistics::accepted);
-    counter("eventer_http_refused_total", "Connections beyond max_connections.", all, &server_statistics::refused);
-    counter("eventer_http_requests_total", "Requests that were answered, refusals included.", all,
-            &server_statistics::requests);
-  }
-  void queues(const rows<job_stats>& all) {
-    gauge("eventer_jobs_queued", "Jobs that wait for a thread.", all, &job_stats::queued);
-    gauge("eventer_jobs_running", "Jobs on a thread.", all, &job_stats::running);
-    gauge("eventer_job_threads", "Threads of the queue.", all, &job_stats::threads);
-    gauge("eventer_jobs_waiting_for_room", "Jobs that wait to be queued.", all, &job_stats::waiting_for_room);
-    gauge("eventer_jobs_oldest_seconds", "How long the oldest of the jobs that wait has waited.", all,
-          &job_stats::oldest);
-    counter("eventer_jobs_completed_total", "Jobs that have run to their end.", all, &job_stats::completed);
-    counter("eventer_jobs_refused_total", "Jobs for which there was no room.", all, &job_stats::refused);
-    counter("eventer_jobs_withdrawn_total", "Jobs that were given up before they began.", all, &job_stats::withdrawn);
-    counter("eventer_jobs_abandoned_total", "Jobs that were left behind after they had begun.", all,
-            &job_stats::abandoned);
-    histogram("eventer_job_wait_seconds", "From a job's submission to its begin.", all, &job_stats::waited);
-    histogram("eventer_job_run_seconds", "From a job's begin to its end.", all, &job_stats::ran);
-  }
-
-  template <class T, class Member>
-  void gauge(const char* name, const char* help, const rows<T>& all, Member T::*which) {
-    family(name, metric_kind::gauge, help, all, which);
-  }
-  template <class T, class Member>
-  void counter(const char* name, const char* help, const rows<T>& all, Member T::*which) {
-    family(name, metric_kind::counter, help, all, which);
-  }
-
- private:
-  template <class T, class Member>
-  void family(const char* name, metric_kind kind, const char* help, const rows<T>& all, Member T::*which) {
-    if (all.empty()) return;
-    to_->family(name, kind, help);
-    for (const auto& [labels, row] : all) to_->add(labels, row.*which);
-  }
-  void histogram(const char* name, const char* help, const rows<job_stats>& all, duration_histogram job_stats::*which) {
-    if (all.empty()) return;
-    to_->family(name, metric_kind::histogram, help);
-    for (const auto& [labels, row] : all) to_->add_histogram(labels, row.*which);
-  }
-
-  metric_text* to_;
-};
-
-// Of the program.
-class metric_source {
- public:
-  virtual ~metric_source() = default;
-  virtual void write(metric_text& to) const = 0;
-};
-template <class F>
-class typed_metric_source final : public metric_source {
- public:
-  explicit typed_metric_source(F&& function) : function_(std::move(function)) {}
-  void write(metric_text& to) const override { function_(to); }
-
- private:
-  const F function_;
-};
-
-}  // namespace detail
 
 // A handle: copies are the same, so that more can be given to it while it is mounted. All members from any thread.
 class metrics_handler {
@@ -140,6 +46,16 @@ class metrics_handler {
   const metrics_handler& watch(const server& which, std::string name = "http") const {
     const std::lock_guard lock(state_->mutex);
     state_->servers.emplace_back(metric_text::label("server", name), which.view());
+    return *this;
+  }
+  // Loops and listeners of a service: a service_monitor, where run_service() has made the pool. Where one of the loops
+  // is held up, none of them tells its numbers.
+  template <class Monitor>
+  requires requires(const Monitor& monitor) { monitor.of_loops(), monitor.of_listeners(); }
+  const metrics_handler& watch(const Monitor& which) const {
+    auto made = std::make_shared<const detail::typed_service_source<Monitor>>(which);
+    const std::lock_guard lock(state_->mutex);
+    state_->services.push_back(std::move(made));
     return *this;
   }
   // It is kept.
@@ -179,7 +95,8 @@ class metrics_handler {
     const std::unique_ptr<const lists> all = copy();
     metric_text result;
     detail::metric_families families(result);
-    add_loops(all->loops, result);
+    if (all->services.empty() || !all->loops.empty()) add_loops(all->loops, result);
+    for (const auto& each : all->services) add_service(*each, families);
     detail::metric_families::rows<server_statistics> servers;
     for (const auto& [labels, view] : all->servers)
       if (auto now = view.statistics()) servers.emplace_back(labels, *now);
@@ -200,6 +117,7 @@ class metrics_handler {
     std::vector<event_loop*> loops;
     std::vector<std::pair<std::string, server_view>> servers;
     std::vector<job_queue> queues;
+    std::vector<std::shared_ptr<const detail::service_source>> services;
     std::vector<std::shared_ptr<const detail::metric_source>> sources;
   };
   struct state : lists {
@@ -229,6 +147,13 @@ class metrics_handler {
       }
     }
     detail::metric_families(to).loops(rows);
+  }
+  static void add_service(const detail::service_source& which, detail::metric_families& to) {
+    rows_of_loops rows;
+    for (const loop_stats& each : which.loops(patience))
+      rows.emplace_back(metric_text::label("loop", std::to_string(rows.size())), each);
+    to.loops(rows);
+    to.listeners(which.listeners());
   }
   // All or nothing of one.
   static void add_source(const detail::metric_source& which, metric_text& to) {
