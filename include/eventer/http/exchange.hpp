@@ -213,8 +213,29 @@ class exchange {
     if (status != 405) answer_.start_again();
     answer_.status(status);
     if (!text.empty()) return answer_.text(text);
-    if (by_->options.error_page) return by_->options.error_page(asked_, answer_, status);
+    if (by_->options.error_page && make_page(status)) return;
     answer_.text(std::to_string(status).append(1, ' ').append(reason_phrase(status)).append(1, '\n'));
+  }
+  // False: the program's page could not be made, and nothing of it is left.
+  EVENTER_NOINLINE bool make_page(int status) {
+    const std::string allow(answer_.header("Allow"));
+    try {
+      by_->options.error_page(asked_, answer_, status);
+      if (!answer_.head_sent()) answer_.status(status);
+      return true;
+    } catch (const cancelled&) {
+      throw;
+    }
+    EVENTER_REFUSE_THREAD_EXIT
+    catch (...) {
+      log(log_level::error, "http: server_options::error_page has failed for a %d%s", status,
+          eventer::detail::text_of(std::current_exception()).c_str());
+    }
+    if (answer_.head_sent()) return answer_.cut(), true;
+    answer_.start_again();
+    answer_.status(status);
+    if (!allow.empty()) answer_.header("Allow", allow);
+    return false;
   }
   void report(const char* what, const std::exception_ptr& failure) {
     log(log_level::error, "http: the handler of %.*s %s %s%s", static_cast<int>(asked_.method().size()),
