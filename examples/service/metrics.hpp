@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdio>
+#include <eventer/base/metric_text.hpp>
 #include <eventer/eventer.hpp>
 #include <eventer/listeners.hpp>
 #include <string>
@@ -38,32 +39,42 @@ class metrics {
 
   // In the text exposition format. Likewise.
   std::string as_prometheus() const {
-    std::vector<std::pair<std::string, eventer::job_stats>> queues;
-    for (const auto& each : queues_) queues.emplace_back(label("queue", each.name()), each.stats());
-    std::vector<std::pair<std::string, eventer::loop_stats>> loops;
-    for (const auto& each : monitor_.of_loops()) loops.emplace_back(label("loop", std::to_string(loops.size())), each);
-    std::vector<std::pair<std::string, eventer::listener_statistics>> listeners;
+    rows<eventer::job_stats> queues;
+    for (const auto& each : queues_)
+      queues.emplace_back(eventer::metric_text::label("queue", each.name()), each.stats());
+    rows<eventer::loop_stats> loops;
+    for (const auto& each : monitor_.of_loops())
+      loops.emplace_back(eventer::metric_text::label("loop", std::to_string(loops.size())), each);
+    rows<eventer::listener_statistics> listeners;
     for (const auto& each : monitor_.of_listeners())
-      listeners.emplace_back(label("type", each.type) + "," + label("address", each.local), each);
+      listeners.emplace_back(
+          eventer::metric_text::label("type", each.type) + "," + eventer::metric_text::label("address", each.local),
+          each);
 
-    std::string text;
-    family(text, "gauge", "jobs_queued", "Jobs that wait for a thread.", queues, [](auto& q) { return q.queued; });
-    family(text, "gauge", "jobs_running", "Jobs on a thread.", queues, [](auto& q) { return q.running; });
-    family(text, "gauge", "job_threads", "Threads of a queue.", queues, [](auto& q) { return q.threads; });
-    family(text, "gauge", "jobs_oldest_seconds", "How long the oldest job waits.", queues,
-           [](auto& q) { return seconds(q.oldest); });
-    family(text, "counter", "jobs_completed_total", "Jobs that have run.", queues, [](auto& q) { return q.completed; });
-    family(text, "counter", "jobs_refused_total", "Jobs without room.", queues, [](auto& q) { return q.refused; });
+    using eventer::metric_kind;
+    eventer::metric_text text;
+    family(text, metric_kind::gauge, "jobs_queued", "Jobs that wait for a thread.", queues,
+           [](auto& q) { return q.queued; });
+    family(text, metric_kind::gauge, "jobs_running", "Jobs on a thread.", queues, [](auto& q) { return q.running; });
+    family(text, metric_kind::gauge, "job_threads", "Threads of a queue.", queues, [](auto& q) { return q.threads; });
+    family(text, metric_kind::gauge, "jobs_oldest_seconds", "How long the oldest job waits.", queues,
+           [](auto& q) { return q.oldest; });
+    family(text, metric_kind::counter, "jobs_completed_total", "Jobs that have run.", queues,
+           [](auto& q) { return q.completed; });
+    family(text, metric_kind::counter, "jobs_refused_total", "Jobs without room.", queues,
+           [](auto& q) { return q.refused; });
     summary(text, "job_wait_seconds", "From a job's submission to its begin.", queues, &eventer::job_stats::waited);
     summary(text, "job_run_seconds", "From a job's begin to its end.", queues, &eventer::job_stats::ran);
-    family(text, "gauge", "loop_coroutines", "Coroutines alive.", loops, [](auto& l) { return l.coroutines; });
-    family(text, "counter", "loop_resumes_total", "Resumes of coroutines.", loops, [](auto& l) { return l.resumes; });
-    family(text, "gauge", "connections_open", "Connections.", listeners, [](auto& l) { return l.open; });
-    family(text, "counter", "connections_accepted_total", "Accepted, also if refused then.", listeners,
+    family(text, metric_kind::gauge, "loop_coroutines", "Coroutines alive.", loops,
+           [](auto& l) { return l.coroutines; });
+    family(text, metric_kind::counter, "loop_resumes_total", "Resumes of coroutines.", loops,
+           [](auto& l) { return l.resumes; });
+    family(text, metric_kind::gauge, "connections_open", "Connections.", listeners, [](auto& l) { return l.open; });
+    family(text, metric_kind::counter, "connections_accepted_total", "Accepted, also if refused then.", listeners,
            [](auto& l) { return l.accepted; });
-    family(text, "counter", "connections_refused_total", "Beyond max_connections.", listeners,
+    family(text, metric_kind::counter, "connections_refused_total", "Beyond max_connections.", listeners,
            [](auto& l) { return l.refused; });
-    return text;
+    return text.take();
   }
 
  private:
@@ -79,32 +90,19 @@ class metrics {
   static double seconds(eventer::duration time) { return std::chrono::duration<double>(time).count(); }
   static double microseconds(eventer::duration time) { return seconds(time) * 1e6; }
 
-  static std::string label(const char* name, const std::string& value) {
-    std::string text = name + std::string("=\"");
-    for (const char each : value)
-      text.append(each == '"' || each == '\\' ? "\\" : "").append(1, each == '\n' ? ' ' : each);
-    return text + '"';
-  }
-  static void begin(std::string& to, const char* kind, const char* name, const char* help) {
-    add(to, "# HELP eventer_%s %s\n# TYPE eventer_%s %s\n", name, help, name, kind);
-  }
+  template <class T>
+  using rows = std::vector<std::pair<std::string, T>>;  // labels and numbers
+
   template <class Rows, class F>
-  static void family(std::string& to, const char* kind, const char* name, const char* help, const Rows& rows, F value) {
-    begin(to, kind, name, help);
-    for (const auto& [labels, row] : rows)
-      add(to, "eventer_%s{%s} %.9g\n", name, labels.c_str(), static_cast<double>(value(row)));
+  static void family(eventer::metric_text& to, eventer::metric_kind kind, const char* name, const char* help,
+                     const Rows& all, F value) {
+    to.family(std::string("eventer_") + name, kind, help);
+    for (const auto& [labels, row] : all) to.add(labels, value(row));
   }
-  template <class Rows>
-  static void summary(std::string& to, const char* name, const char* help, const Rows& rows,
+  static void summary(eventer::metric_text& to, const char* name, const char* help, const rows<eventer::job_stats>& all,
                       eventer::duration_histogram eventer::job_stats::*which) {
-    begin(to, "summary", name, help);
-    for (const auto& [labels, row] : rows) {
-      for (const double share : {0.5, 0.99})
-        add(to, "eventer_%s{%s,quantile=\"%g\"} %.9g\n", name, labels.c_str(), share,
-            seconds((row.*which).quantile(share)));
-      add(to, "eventer_%s_sum{%s} %.9g\n", name, labels.c_str(), seconds((row.*which).sum()));
-      add(to, "eventer_%s_count{%s} %llu\n", name, labels.c_str(), big((row.*which).count()));
-    }
+    to.family(std::string("eventer_") + name, eventer::metric_kind::summary, help);
+    for (const auto& [labels, row] : all) to.add_summary(labels, row.*which);
   }
 
   std::vector<eventer::job_queue> queues_;

@@ -30,6 +30,15 @@ class duration_histogram {
   }
 
   std::uint64_t count() const noexcept { return count_; }
+  // How many took less than 2^power nanoseconds, which is where a bucket begins: exact. 2^10 is about a microsecond,
+  // 2^20 a millisecond, 2^30 a second.
+  std::uint64_t count_below_power(unsigned power) const noexcept {
+    const std::uint64_t bound = std::uint64_t{1} << (power < most_bits ? power : most_bits);
+    const std::size_t end = power < most_bits ? bucket_of(bound) : bucket_count;
+    std::uint64_t result = 0;
+    for (std::size_t i = 0; i < end; ++i) result += buckets_[i];
+    return result;
+  }
   duration sum() const noexcept { return ticks(sum_); }
   duration max() const noexcept { return ticks(max_); }
   duration mean() const noexcept { return ticks(count_ == 0 ? 0 : sum_ / count_); }

@@ -164,8 +164,8 @@ inline int getsockname(int fd, sockaddr* address, socklen_t* size) noexcept {
 inline int getpeername(int fd, sockaddr* address, socklen_t* size) noexcept {
   return detail::injected(call::getpeername) ? -1 : ::getpeername(fd, address, size);
 }
-inline int open(const char* path, int flags) noexcept {
-  return detail::retrying(call::open, [=] { return ::open(path, flags); });
+inline int open(const char* path, int flags, mode_t mode = 0) noexcept {
+  return detail::retrying(call::open, [=] { return ::open(path, flags, mode); });
 }
 inline int fstat(int fd, struct stat* status) noexcept {
   return detail::injected(call::fstat) ? -1 : ::fstat(fd, status);

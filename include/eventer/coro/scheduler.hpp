@@ -147,6 +147,7 @@ class EVENTER_API scheduler {
   entry_record& entry_of(control_block& block) noexcept { return entries_[block.entry]; }
   const stack_set& stacks_in_use() const noexcept { return stacks_; }
   save_stack_pool& saves() noexcept { return saves_; }
+  const save_stack_pool& saves() const noexcept { return saves_; }
   detail::local_table& locals() noexcept { return locals_; }
   std::uint64_t resumes() const noexcept { return resumes_; }
 

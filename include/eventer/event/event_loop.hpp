@@ -39,6 +39,9 @@ struct loop_stats {
   std::size_t registrations = 0;   // descriptors registered now
   std::size_t timers = 0;          // armed now
   std::uint64_t stalls = 0;        // reported so far; see loop_options::stall_threshold
+  std::size_t parked_bytes = 0;    // save stacks in use now (their capacity)
+  std::uint64_t swaps = 0;         // of coroutines on the shared stacks
+  std::uint64_t bytes_copied = 0;  // for them, both ways
 };
 
 class EVENTER_API event_loop final : public scheduler {
@@ -216,6 +219,12 @@ class EVENTER_API event_loop final : public scheduler {
     result.resumes = resumes();
     result.timers = timer_count();
     result.stalls = progress_.stalls();
+    result.parked_bytes = saves().bytes_in_use();
+    for (const auto& stack : stacks_in_use().shared()) {
+      const stack_stats one = stack->stats();
+      result.swaps += one.swaps;
+      result.bytes_copied += one.bytes_copied;
+    }
     return result;
   }
   // What the stacks of this loop cost; see stack_report. Requires: the loop's thread, or a loop that does not run.

@@ -249,9 +249,11 @@ class exchange {
     answer_.text(std::to_string(status).append(1, ' ').append(reason_phrase(status)).append(1, '\n'));
   }
   // False: it could not be made, and the server's own text does.
-  bool made_error_page(int status) {
+  EVENTER_NOINLINE bool made_error_page(int status) {
+    const std::string allow(answer_.header("Allow"));
     try {
       by_->options.error_page(asked_, answer_, status);
+      if (!answer_.head_sent()) answer_.status(status);
       return true;
     } catch (const cancelled&) {
       throw;
@@ -265,6 +267,7 @@ class exchange {
       }
       answer_.start_again();
       answer_.status(status);
+      if (!allow.empty()) answer_.header("Allow", allow);
       return false;
     }
   }

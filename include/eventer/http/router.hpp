@@ -42,6 +42,12 @@ class route {
     watches_client_ = true;
     return *this;
   }
+  // Takes loopback_only() back, with which the library's own handlers begin. What allow() and deny() say holds still:
+  // mount_metrics(routes).anywhere().allow("10.0.0.0/8").
+  route& anywhere() noexcept {
+    loopback_only_ = false;
+    return *this;
+  }
   // In the place of limits::body.
   route& body_limit(std::uint64_t bytes) noexcept {
     body_limit_ = bytes;

@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -20,12 +21,7 @@
 
 namespace eventer::inline EVENTER_ABI::http {
 
-struct server_statistics {
-  std::size_t open = 0;        // connections
-  std::uint64_t accepted = 0;  // by acceptors of its own, all
-  std::uint64_t refused = 0;   // of them, beyond max_connections
-  std::uint64_t requests = 0;  // answered, refusals included
-};
+class server_view;
 
 // A handle: copies are the same server. It serves any number of loops; what a handler captures is shared by them.
 class server {
@@ -60,9 +56,15 @@ class server {
   }
 
   // Ends it: nothing more is accepted, requests that have begun are answered with Connection: close, idle connections
-  // are closed after `idle`, and what is open at `limit` is cancelled. Returns: how many were cancelled. Only for
-  // connections of its own acceptors; those of listeners are drained with them. Requires: a coroutine, of any loop.
-  std::size_t drain(duration limit = std::chrono::seconds(10), duration idle = std::chrono::seconds(1)) const {
+  // are closed after `idle`, and what is open at `limit` is cancelled. Before that, for `notice`, it goes on as before,
+  // but draining() is true and a readiness handler (health.hpp) says no, so that whoever sends clients here sends them
+  // elsewhere: take a little more than the time between two of its probes and what it waits for a second failure.
+  // Returns: how many were cancelled. Only for connections of its own acceptors; those of listeners are drained with
+  // them. Requires: a coroutine, of any loop.
+  std::size_t drain(duration limit = std::chrono::seconds(10), duration idle = std::chrono::seconds(1),
+                    duration notice = duration::zero()) const {
+    state_->leaving.store(true);
+    if (notice > duration::zero()) sleep_for(notice);
     state_->draining.store(true);
     struct at_end {
       const detail::server_state& state;
@@ -83,19 +85,12 @@ class server {
     for (join_handle<std::size_t>& each : all) left += each.join();
     return left;
   }
-  bool draining() const noexcept { return state_->draining.load(std::memory_order_relaxed); }
+  // Whether drain() was called.
+  bool draining() const noexcept { return state_->leaving.load(std::memory_order_relaxed); }
 
   // Any thread.
-  server_statistics statistics() const {
-    server_statistics result;
-    for (const detail::share* const each : state_->all()) {
-      result.open += each->connections.open();
-      result.accepted += each->accepted.load(std::memory_order_relaxed);
-      result.refused += each->refused.load(std::memory_order_relaxed);
-      result.requests += each->requests.load(std::memory_order_relaxed);
-    }
-    return result;
-  }
+  server_statistics statistics() const { return state_->statistics(); }
+  server_view view() const noexcept;
 
  private:
   template <class Acceptor>
@@ -135,5 +130,28 @@ class server {
 
   std::shared_ptr<detail::server_state> state_;
 };
+
+// Looks at a server without keeping it: for its own handlers, as the server keeps them. Any thread.
+class server_view {
+ public:
+  server_view() noexcept = default;  // of none
+
+  // Nothing where it is gone.
+  std::optional<server_statistics> statistics() const {
+    const auto present = state_.lock();
+    return present != nullptr ? std::optional(present->statistics()) : std::nullopt;
+  }
+  bool draining() const noexcept {
+    const auto present = state_.lock();
+    return present == nullptr || present->leaving.load(std::memory_order_relaxed);
+  }
+
+ private:
+  friend class server;
+  explicit server_view(std::weak_ptr<const detail::server_state> of) noexcept : state_(std::move(of)) {}
+  std::weak_ptr<const detail::server_state> state_;
+};
+
+inline server_view server::view() const noexcept { return server_view(state_); }
 
 }  // namespace eventer::inline EVENTER_ABI::http

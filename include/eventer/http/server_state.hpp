@@ -17,7 +17,16 @@
 #include "eventer/http/exchange.hpp"
 #include "eventer/net/connection_set.hpp"
 
-namespace eventer::inline EVENTER_ABI::http::detail {
+namespace eventer::inline EVENTER_ABI::http {
+
+struct server_statistics {
+  std::size_t open = 0;        // connections, of listeners too
+  std::uint64_t accepted = 0;  // by acceptors of its own, all
+  std::uint64_t refused = 0;   // of them, beyond max_connections
+  std::uint64_t requests = 0;  // answered, refusals included
+};
+
+namespace detail {
 
 class share;
 
@@ -29,9 +38,11 @@ class server_state : public std::enable_shared_from_this<server_state> {
   const service& serves() const noexcept { return serves_; }
   share& on_this_loop();
   std::vector<share*> all() const;
+  server_statistics statistics() const;  // any thread
 
-  std::atomic<std::size_t> open{0};  // connections, of its own acceptors
-  std::atomic<bool> draining{false};
+  std::atomic<std::size_t> open{0};   // connections, of its own acceptors
+  std::atomic<bool> leaving{false};   // it has said that it will drain
+  std::atomic<bool> draining{false};  // it accepts nothing more
   const shared_event drained;
 
  private:
@@ -144,6 +155,16 @@ inline share& server_state::on_this_loop() {
     if (&each->connections.loop() == &here) return *each;
   return *shares_.emplace_back(std::make_unique<share>(*this, here));
 }
+inline server_statistics server_state::statistics() const {
+  server_statistics result;
+  for (const share* const each : all()) {
+    result.open += each->connections.open() + each->guests.open();
+    result.accepted += each->accepted.load(std::memory_order_relaxed);
+    result.refused += each->refused.load(std::memory_order_relaxed);
+    result.requests += each->requests.load(std::memory_order_relaxed);
+  }
+  return result;
+}
 inline std::vector<share*> server_state::all() const {
   const std::lock_guard lock(mutex_);
   std::vector<share*> result;
@@ -159,4 +180,6 @@ inline void refuse_connection(any_stream& client) {
   (void)client.shutdown_write();
 }
 
-}  // namespace eventer::inline EVENTER_ABI::http::detail
+}  // namespace detail
+
+}  // namespace eventer::inline EVENTER_ABI::http
