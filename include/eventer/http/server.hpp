@@ -33,14 +33,14 @@ class server {
   // Accepts connections and serves each in a coroutine of its own, on this loop. Completes: when the server is drained,
   // or the acceptor is closed. Errors: bad_address, address_in_use, ... where an address is given.
   // Requires: a coroutine.
-  io_result<void> serve(std::string_view address, const listen_options& options = {}) {
+  io_result<void> serve(std::string_view address, const listen_options& options = {}) const {
     const auto where = endpoint::parse(address);
     if (!where) return where.error();
     if (where->family() == AF_UNIX) return serve_on<unix_acceptor>(*where, options);
     return serve_on<tcp_acceptor>(*where, options);
   }
   template <class Stream>
-  io_result<void> serve(basic_acceptor<Stream>& acceptor) {
+  io_result<void> serve(basic_acceptor<Stream>& acceptor) const {
     if (!acceptor.is_open()) return eventer::errc::closed;
     detail::share& here = state_->on_this_loop();
     if (const auto failure = accept_all(here, acceptor)) return failure;
@@ -94,14 +94,14 @@ class server {
 
  private:
   template <class Acceptor>
-  io_result<void> serve_on(const endpoint& where, const listen_options& options) {
+  io_result<void> serve_on(const endpoint& where, const listen_options& options) const {
     auto acceptor = Acceptor::listen(where, options);
     if (!acceptor) return acceptor.error();
     return serve(*acceptor);
   }
   // Until it is closed, or the server drains and nobody is left who has connected.
   template <class Acceptor>
-  std::error_code accept_all(detail::share& here, Acceptor& acceptor) {
+  std::error_code accept_all(detail::share& here, Acceptor& acceptor) const {
     const detail::share::acceptor_place known(here, acceptor);
     if (state_->draining.load()) acceptor.file()->end_when_idle();
     for (;;) {
@@ -114,7 +114,7 @@ class server {
       return acceptor.is_open() ? client.error() : std::error_code();
     }
   }
-  void take(detail::share& here, any_stream client) {
+  void take(detail::share& here, any_stream client) const {
     here.accepted.fetch_add(1, std::memory_order_relaxed);
     const std::size_t most = state_->serves().options.max_connections;
     if (most != 0 && state_->open.load(std::memory_order_relaxed) >= most) {
