@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "eventer/eventer.hpp"
-#include "eventer/http.hpp"
+#include "eventer/http/server.hpp"
 
 struct http_reply {
   int status = 0;  // 0: what came is no answer

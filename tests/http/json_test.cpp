@@ -51,6 +51,9 @@ TEST_CASE("JSON is read as RFC 8259 has it") {
       {"18446744073709551615", std::numeric_limits<std::uint64_t>::max()},
       {"18446744073709551616", 18446744073709551616.0},
       {"1e3", 1000.0},
+      {"1884467440736095516160", 1884467440736095516160.0},  // of which Boost.JSON misses the last bit
+      {"[0.1e1,-2.2250738585072011e-308,1.7976931348623157e308]",
+       {1.0, -2.2250738585072011e-308, 1.7976931348623157e308}},
       {"1e-999", 0.0},  // too small is nothing, and not refused
       {"\"\\u00e9\\ud83d\\ude00\\n\"", "\xc3\xa9\xf0\x9f\x98\x80\n"},
       {"[]", boost::json::array()},

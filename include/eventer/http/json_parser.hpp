@@ -2,16 +2,19 @@
 // says what the text says, or a sentence that says where and why not.
 //
 // What must not be broken: nothing is mended silently. Boost.JSON alone reads 1e400 as infinity, and of a key that
-// comes twice takes the last; here both are refused, as two readers of such a text would read two things.
+// comes twice takes the last; here both are refused, as two readers of such a text would read two things. A number is
+// the double that is nearest to what was written.
 #pragma once
 
 #include <algorithm>
 #include <boost/json/basic_parser_impl.hpp>
 #include <boost/json/value.hpp>
 #include <boost/json/value_stack.hpp>
+#include <charconv>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -105,16 +108,24 @@ class json_builder {
     values.push_string(part);
     return true;
   }
-  bool on_number_part(text, error_code&) { return true; }
+  bool on_number_part(text part, error_code&) {
+    number_.append(part.data(), part.size());
+    return true;
+  }
   bool on_int64(std::int64_t number, text, error_code&) {
+    number_.clear();
     values.push_int64(number);
     return true;
   }
   bool on_uint64(std::uint64_t number, text, error_code&) {
+    number_.clear();
     values.push_uint64(number);
     return true;
   }
-  bool on_double(double number, text, error_code& error) {
+  bool on_double(double number, text part, error_code& error) {
+    number_.append(part.data(), part.size());
+    number = nearest(number);
+    number_.clear();
     if (!std::isfinite(number)) return refuse("the number that ends here is too large", error);
     values.push_double(number);
     return true;
@@ -131,12 +142,22 @@ class json_builder {
   bool on_comment(text, error_code&) { return true; }
 
  private:
+  // Boost.JSON 1.81 is up to some units in the last place off.
+  double nearest(double estimate) const noexcept {
+    double exact = 0;
+    const char* const end = number_.data() + number_.size();
+    const auto [stop, error] = std::from_chars(number_.data(), end, exact);
+    if (stop != end) return estimate;
+    if (error == std::errc()) return exact;
+    return std::abs(estimate) < 1 ? 0 : std::numeric_limits<double>::infinity();
+  }
   bool refuse(std::string sentence, error_code& error) {
     why = std::move(sentence);
     error = boost::json::error::exception;
     return false;
   }
   open_keys keys_;
+  std::string number_;
 };
 
 }  // namespace detail
