@@ -31,7 +31,7 @@ install_optional() { install_packages "$@" || say "going on without: $*"; }
 build_packages=(g++ meson ninja-build pkg-config ccache libcli11-dev)
 test_packages=(catch2 netcat-openbsd)
 optional_packages=(clang libclang-rt-14-dev cmake libboost-context-dev gnuplot-nox libpq-dev libhiredis-dev redis-server postgresql libglib2.0-dev
-                   libuv1-dev libboost-dev libtomlplusplus-dev libsqlite3-dev valgrind)
+                   libuv1-dev libboost-dev libtomlplusplus-dev libssl-dev libsqlite3-dev valgrind)
 
 # configure FOLDER [meson options]: makes or keeps a build folder. ccache is used by Meson where it is installed.
 configure() {
@@ -114,9 +114,17 @@ layer_suite() {
   local name=$1${3:+, $3}
   if [ "$1" = config ] && [ ! -x "$2/tests/test_config" ]; then
     skip "$name" "toml++ is not installed (libtomlplusplus-dev)"
+  elif [ "$1" = tls ] && [ ! -x "$2/tests/test_tls" ]; then
+    skip "$name" "OpenSSL 3 is not installed (libssl-dev)"
   else
     suite "$name" "$2/tests/test_$1"
   fi
+}
+# built FOLDER LAYER...: those of the layers whose tests are there; layer_suite tells of the others.
+built() {
+  local folder=$1 layer
+  shift
+  for layer in "$@"; do if [ "$layer" != tls ] || [ -x "$folder/tests/test_tls" ]; then echo "$layer"; fi; done
 }
 
 # check NAME COMMAND...: one case that is a command's exit status; its output is shown where it fails.
