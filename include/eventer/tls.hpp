@@ -4,4 +4,5 @@
 #pragma once
 
 #include "eventer/tls/context.hpp"
+#include "eventer/tls/listener.hpp"
 #include "eventer/tls/stream.hpp"

@@ -122,9 +122,9 @@ TEST_CASE("TLS: both directions busy at the same time, and key updates from both
     eventer::run([updates] {
       const auto pair = connected_tls();
       REQUIRE(pair.connected());
-      const std::size_t pieces = 60, piece = 30'000;
+      static constexpr std::size_t pieces = 60, piece = 30'000;
       const auto text = std::make_shared<std::string>(pattern(piece));
-      const auto write = [text, pieces, updates](std::shared_ptr<tls::stream> to) {
+      const auto write = [text, updates](std::shared_ptr<tls::stream> to) {
         for (std::size_t i = 0; i < pieces; ++i) {
           if (updates && i % 10 == 3)
             ::SSL_key_update(tls::info_of(*to)->native_handle(),
@@ -133,7 +133,7 @@ TEST_CASE("TLS: both directions busy at the same time, and key updates from both
         }
         return true;
       };
-      const auto read = [text, pieces, piece](std::shared_ptr<tls::stream> from) {
+      const auto read = [text](std::shared_ptr<tls::stream> from) {
         auto back = std::make_unique<std::string>(piece, ' ');
         for (std::size_t i = 0; i < pieces; ++i)
           if (!from->read_exact(*back, 10s) || *back != *text) return false;
@@ -203,7 +203,8 @@ TEST_CASE("TLS: a connection that is reset says so, and garbage in the middle is
 
     const auto garbled = connected_tls();
     REQUIRE(garbled.connected());
-    CHECK(::send(garbled.client->native_handle(), "\x17\x03\x03\x00\x20garbage garbage garbage garbage", 40, 0) > 0);
+    const std::string garbage = "\x17\x03\x03" + std::string("\0\x20", 2) + std::string(32, 'x');
+    CHECK(::send(garbled.client->native_handle(), garbage.data(), garbage.size(), 0) > 0);
     const auto got = garbled.server->read_some(bytes, 2s);
     CHECK(got.error().category() == tls::tls_category());
     CHECK(got.error() == std::errc::protocol_error);
@@ -322,6 +323,54 @@ TEST_CASE("TLS: read_until keeps what is behind the line, with bytes of many rec
     text.erase(0, head->size());
     while (text.size() < 4) text += read_text(*pair.server);
     CHECK(text == "next");
+  });
+}
+
+TEST_CASE("TLS: a server that drains does not cut off a request of which a part of a record has come") {
+  eventer::run([] {
+    // Between the two somebody who passes on a part only.
+    auto near = std::make_shared<tcp_pair>(connected_pair()), far = std::make_shared<tcp_pair>(connected_pair());
+    const auto hold_back = std::make_shared<bool>(false);
+    const auto kept = std::make_shared<std::string>();
+    auto there = eventer::spawn([near, far, hold_back, kept] {
+      while (const auto got = near->server.read_borrowed()) {
+        std::string_view bytes(got->data(), got->size());
+        if (*hold_back) {
+          kept->assign(bytes.substr(bytes.size() / 2));
+          bytes = bytes.substr(0, bytes.size() / 2);
+        }
+        if (!far->client.write_all(std::string(bytes))) return;
+      }
+    });
+    auto back = eventer::spawn([near, far] {
+      while (const auto got = far->client.read_borrowed())
+        if (!near->server.write_all({got->data(), got->size()})) return;
+    });
+    const auto pair = shake_hands(std::move(far->server), std::move(near->client), test_certificates().server(),
+                                  test_certificates().client());
+    REQUIRE(pair.connected());
+    const auto read = [server = pair.server] { return read_text(*server, 5s); };
+    auto waiting = eventer::spawn(read);
+    next_turn();
+    *hold_back = true;
+    REQUIRE(pair.client->write_all("a question"));
+    while (kept->empty()) next_turn();
+    next_turn();
+    pair.server->file()->begin_draining();
+    pair.server->file()->end_when_idle();
+    next_turn();
+    CHECK(!waiting.done());
+    REQUIRE(far->client.write_all(*kept));
+    CHECK(waiting.join() == "a question");
+    REQUIRE(pair.server->write_all("its answer"));
+    CHECK(read_text(*pair.client) == "its answer");
+    CHECK(eventer::spawn(read).join() == end_of_stream_text);
+    pair.server->close();
+    pair.client->close();
+    near->server.close();
+    far->client.close();
+    there.join();
+    back.join();
   });
 }
 

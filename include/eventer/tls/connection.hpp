@@ -78,6 +78,8 @@ class connection final : public layer, public info, private session_receiver {
     switch (::SSL_get_error(ssl_.get(), result)) {
       case SSL_ERROR_WANT_READ:
         read_wants_ = io_mask::read;
+        // A server that drains does not cut off a request of which a part of a record is here.
+        if (EVENTER_UNLIKELY(owner().is_draining()) && ::SSL_has_pending(ssl_.get()) == 1) owner().note_unanswered();
         return would_block();
       case SSL_ERROR_WANT_WRITE:
         read_wants_ = io_mask::write;
