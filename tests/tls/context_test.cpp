@@ -173,6 +173,42 @@ TEST_CASE("TLS: a ticket is worth nothing where other clients are asked for, and
   });
 }
 
+TEST_CASE("TLS: a ticket key lasts 12 hours, and is accepted for 12 more") {
+  const tls::ticket_keys keys;
+  const eventer::time_point begin = eventer::clock::now();
+  struct ticket {
+    unsigned char name[16] = {}, vector[EVP_MAX_IV_LENGTH] = {};
+  };
+  const auto use = [&keys](ticket& which, bool encrypt, eventer::time_point when) {
+    EVP_CIPHER_CTX* const cipher = ::EVP_CIPHER_CTX_new();
+    EVP_MAC* const kind = ::EVP_MAC_fetch(nullptr, "HMAC", nullptr);
+    EVP_MAC_CTX* const mac = ::EVP_MAC_CTX_new(kind);
+    const int result = keys.use(which.name, which.vector, cipher, mac, encrypt, when);
+    ::EVP_MAC_CTX_free(mac);
+    ::EVP_MAC_free(kind);
+    ::EVP_CIPHER_CTX_free(cipher);
+    return result;
+  };
+  const auto same_key = [](const ticket& a, const ticket& b) { return std::equal(a.name, a.name + 16, b.name); };
+  ticket first, early, late, next_day;
+  CHECK(use(first, true, begin) == 1);
+  CHECK(use(early, true, begin + 11h) == 1);
+  CHECK(same_key(first, early));
+  CHECK(use(first, false, begin + 11h) == 2);
+  CHECK(use(late, true, begin + 13h) == 1);
+  CHECK(!same_key(first, late));
+  CHECK(use(first, false, begin + 13h) == 2);
+  CHECK(use(first, false, begin + 23h) == 2);
+  CHECK(use(late, false, begin + 23h) == 2);
+  CHECK(use(first, false, begin + 25h) == 0);
+  CHECK(use(late, false, begin + 25h) == 2);
+  CHECK(use(late, false, begin + 60h) == 0);
+  CHECK(use(next_day, true, begin + 60h) == 1);
+  CHECK(!same_key(late, next_day));
+  ticket unknown;
+  CHECK(use(unknown, false, begin + 60h) == 0);
+}
+
 TEST_CASE("TLS: tickets hold on all loops of a pool") {
   eventer::loop_pool pool(2);
   pool.start();

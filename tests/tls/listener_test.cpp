@@ -27,6 +27,13 @@ eventer::listener_registry tls_registry() {
     std::string text;
     if (const auto line = peer.read_until(text, "\n", 4096)) (void)peer.write_all("1 " + std::string(*line));
   });
+  result.add("http", [](eventer::any_stream peer) {
+    std::string text;
+    while (const auto head = peer.read_until(text, "\r\n\r\n", 8192)) {
+      text.erase(0, head->size());
+      if (!peer.write_all("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nyes\n")) return;
+    }
+  });
   tls::enable(result);
   return result;
 }
@@ -201,12 +208,11 @@ TEST_CASE(
   CHECK(draining.get() == 1);
 }
 
-TEST_CASE("TLS listener: on all loops, over unix sockets, to clients of other programs") {
+TEST_CASE("TLS listener: on all loops, and over unix sockets") {
   auto config = with_tls(test_certificates(), at("127.0.0.1:0"));
   config.accept = eventer::accept_mode::hand_over;
   const scratch_folder folder;
-  const running_service service(service_of({config, with_tls(test_certificates(), at(folder.address("a"))),
-                                            with_tls(test_certificates(), at("127.0.0.1:0", "one line"))}),
+  const running_service service(service_of({config, with_tls(test_certificates(), at(folder.address("a")))}),
                                 tls_registry(), 2);
   const auto client = test_certificates().client();
   for (int i = 0; i < 8; ++i) {
@@ -220,7 +226,12 @@ TEST_CASE("TLS listener: on all loops, over unix sockets, to clients of other pr
   REQUIRE(local->write_all("y\n"));
   std::string text;
   CHECK(local->read_until(text, "\n", 100, 10s).value() == "1 y\n");
+}
 
+TEST_CASE("TLS listener: other programs' clients talk to it") {
+  const auto http = with_tls(test_certificates(), at("127.0.0.1:0", "http"));
+  const running_service service(service_of({with_tls(test_certificates(), at("127.0.0.1:0", "one line")), http}),
+                                tls_registry());
   const auto output_of = [](const std::string& command) {
     std::string result;
     FILE* const pipe = ::popen(command.c_str(), "r");
@@ -231,7 +242,7 @@ TEST_CASE("TLS listener: on all loops, over unix sockets, to clients of other pr
   };
   if (output_of("command -v openssl").empty()) EVENTER_SKIP("the openssl command is not installed");
   const std::string to = "openssl s_client -brief -verify_return_error -CAfile " + test_certificates().ca() +
-                         " -verify_hostname localhost -servername localhost -ign_eof -connect " + service.address(2);
+                         " -verify_hostname localhost -servername localhost -ign_eof -connect " + service.address(0);
   for (const char* const version : {" -tls1_2", " -tls1_3"}) {
     const std::string said = output_of("printf 'hello\\n' | timeout 10 " + to + version + " 2>&1");
     CAPTURE(said);
@@ -239,4 +250,13 @@ TEST_CASE("TLS listener: on all loops, over unix sockets, to clients of other pr
     CHECK(said.find("Verification: OK") != std::string::npos);
   }
   CHECK(output_of("timeout 10 " + to + " -tls1_1 </dev/null 2>&1").find("1 hello") == std::string::npos);
+
+  if (output_of("command -v curl").empty()) EVENTER_SKIP("curl is not installed");
+  const std::string port = service.address(1).substr(service.address(1).rfind(':'));
+  const std::string url = "https://localhost" + port + "/ ";
+  // Two requests on one connection, and one that comes back with a ticket.
+  CHECK(output_of("curl -sS --max-time 10 --resolve localhost" + port + ":127.0.0.1 --cacert " +
+                  test_certificates().ca() + " " + url + url + " --next -sS --max-time 10 --http1.1 --cacert " +
+                  test_certificates().ca() + " " + url + " 2>&1") == "yes\nyes\nyes\n");
+  CHECK(output_of("curl -sS --max-time 10 " + url + " 2>&1").find("certificate") != std::string::npos);
 }

@@ -1,6 +1,8 @@
 // TLS streams: bytes both ways, ends of every kind, cancellation and time limits, on sockets and on a network that
 // misbehaves.
 #include <openssl/ssl.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <thread>
 #include <vector>
@@ -210,6 +212,22 @@ TEST_CASE("TLS: a connection that is reset says so, and garbage in the middle is
     CHECK(got.error() == std::errc::protocol_error);
     CHECK(garbled.server->write_some("x").error() == got.error());
     CHECK(garbled.server->read_some(bytes).error() == got.error());
+  });
+}
+
+TEST_CASE("TLS: what a forked child closes goes on in its parent") {
+  eventer::run([] {
+    const auto pair = connected_tls();
+    REQUIRE(pair.connected());
+    const pid_t child = ::fork();
+    if (child == 0) {
+      pair.client->close();
+      ::_exit(0);
+    }
+    REQUIRE(child > 0);
+    REQUIRE(::waitpid(child, nullptr, 0) == child);
+    REQUIRE(pair.client->write_all("still here"));
+    CHECK(read_text(*pair.server) == "still here");
   });
 }
 

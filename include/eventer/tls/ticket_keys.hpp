@@ -36,11 +36,10 @@ class ticket_keys {
   // For OpenSSL, as SSL_CTX_set_tlsext_ticket_key_evp_cb wants it: 1 with the key's name, the vector and both ciphers
   // set up; 2 where it is one of ours, and a new one
   // is to follow; 0 for an unknown key; -1.
-  int use(unsigned char* name, unsigned char* vector, EVP_CIPHER_CTX* cipher, EVP_MAC_CTX* mac,
-          bool encrypt) const noexcept {
+  int use(unsigned char* name, unsigned char* vector, EVP_CIPHER_CTX* cipher, EVP_MAC_CTX* mac, bool encrypt,
+          time_point now = clock::now()) const noexcept {
     const std::lock_guard lock(state_->mutex);
     state& keys = *state_;
-    const time_point now = clock::now();
     if (now - keys.current.born >= 2 * lifetime && !keys.current.renew()) return -1;  // nobody has come for a day
     if (now - keys.current.born >= lifetime && !rotate(keys, keys.current.born + lifetime)) return -1;
     const key* which = &keys.current;
