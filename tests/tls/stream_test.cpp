@@ -392,6 +392,22 @@ TEST_CASE("TLS: a server that drains does not cut off a request of which a part 
   });
 }
 
+TEST_CASE("TLS: a server that drains reads what has come, also where the loop has not looked yet") {
+  eventer::run([] {
+    const auto pair = connected_tls();
+    REQUIRE(pair.connected());
+    const auto serve = eventer::spawn([server = pair.server] { echo_all(server); });
+    REQUIRE(pair.client->write_all("x"));
+    CHECK(read_text(*pair.client) == "x");
+    next_turn();
+    REQUIRE(pair.client->write_all("a question"));
+    pair.server->file()->begin_draining();
+    pair.server->file()->end_when_idle();
+    CHECK(read_text(*pair.client) == "a question");
+    CHECK(read_text(*pair.client) == end_of_stream_text);
+  });
+}
+
 TEST_CASE("TLS: a connection goes to another loop, and talks on") {
   eventer::loop_pool pool(1);
   pool.start();

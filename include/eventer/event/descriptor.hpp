@@ -109,6 +109,7 @@ class descriptor : wait_source {
     drained_ = false;
     wake(reader_);
   }
+  bool is_ending() const noexcept { return ending_; }
   bool ends_now() const noexcept { return ending_ && !unanswered_ && !held_; }
 
   // What an operation holds that is to go on with a descriptor but does not wait for it: it lets others run first, or

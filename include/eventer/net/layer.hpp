@@ -38,7 +38,7 @@ class layer : public transport {
  protected:
   // They answer like recv and send of a socket that does not block.
   ssize_t read_below(void* into, std::size_t size) noexcept {
-    if (below_.drained) return would_block();
+    if (below_.drained && !owner_->is_ending()) return would_block();  // before the end it is looked at once more
     const ssize_t got = below_.other != nullptr ? below_.other->read(into, size)
                         : below_.socket         ? system::recv(below_.fd, into, size, 0)
                                                 : system::read(below_.fd, into, size);

@@ -7,7 +7,6 @@
 // written any more.
 #pragma once
 
-#include <openssl/bio.h>
 #include <openssl/ssl.h>
 
 #include <algorithm>
@@ -19,14 +18,14 @@
 #include <utility>
 
 #include "eventer/base/process_mark.hpp"
-#include "eventer/net/layer.hpp"
 #include "eventer/tls/info.hpp"
+#include "eventer/tls/layer_bio.hpp"
 
 namespace eventer::inline EVENTER_ABI::tls::detail {
 
 using eventer::detail::attempt;
 
-class connection final : public layer, public info, private session_receiver {
+class connection final : public layer_bio, public info, private session_receiver {
  public:
   // `host`: whom a client wants to reach, a name or an address; not looked at for a server. Errors: not_enough_memory,
   // invalid_argument for what can't be a host.
@@ -85,7 +84,7 @@ class connection final : public layer, public info, private session_receiver {
         read_wants_ = io_mask::write;
         return would_block();
       case SSL_ERROR_ZERO_RETURN:
-        if (!ended_below_) return 0;
+        if (!has_ended_below()) return 0;
         [[fallthrough]];
       default:
         return note_failure(result);
@@ -203,10 +202,8 @@ class connection final : public layer, public info, private session_receiver {
   };
 
   explicit connection(const tls::context& with) : info(with, with.loaded()) {
-    BIO* const made = ssl_ != nullptr ? ::BIO_new(method()) : nullptr;
+    BIO* const made = ssl_ != nullptr ? make_bio() : nullptr;
     if (made == nullptr) return;
-    ::BIO_set_data(made, this);
-    ::BIO_set_init(made, 1);
     ::SSL_set_bio(ssl_.get(), made, made);
     SSL_set_app_data(ssl_.get(), static_cast<session_receiver*>(this));
   }
@@ -253,10 +250,10 @@ class connection final : public layer, public info, private session_receiver {
   ssize_t note_failure(int result) noexcept {
     const int kind = ::SSL_get_error(ssl_.get(), result);
     std::error_code why = take_error(ERR_LIB_SSL);
-    if (kind == SSL_ERROR_ZERO_RETURN || (!why && ended_below_)) return fail(make_error_code(errc::truncated));
+    if (kind == SSL_ERROR_ZERO_RETURN || (!why && has_ended_below())) return fail(make_error_code(errc::truncated));
     if (kind == SSL_ERROR_SYSCALL && !why) {
       failure_ = {};
-      errno = failed_below_ != 0 ? failed_below_ : ECONNRESET;
+      errno = failure_below() != 0 ? failure_below() : ECONNRESET;
       return -1;
     }
     const bool is_ours = why.category() == tls_category();
@@ -282,57 +279,11 @@ class connection final : public layer, public info, private session_receiver {
     ::ERR_clear_error();
   }
 
-  // --- what OpenSSL reads from and writes to ---
-
-  static const BIO_METHOD* method() noexcept {
-    static const BIO_METHOD* const made = [] {
-      BIO_METHOD* const result = ::BIO_meth_new(::BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "eventer");
-      if (result == nullptr) return result;
-      ::BIO_meth_set_read_ex(result, &read_for);
-      ::BIO_meth_set_write_ex(result, &write_for);
-      ::BIO_meth_set_ctrl(result, &control_for);
-      return result;
-    }();
-    return made;
-  }
-  static int read_for(BIO* bio, char* into, std::size_t size, std::size_t* got) noexcept {
-    auto& self = *static_cast<connection*>(::BIO_get_data(bio));
-    BIO_clear_retry_flags(bio);
-    const ssize_t result = self.read_below(into, size);
-    *got = result > 0 ? static_cast<std::size_t>(result) : 0;
-    if (result > 0) return 1;
-    if (result == 0)
-      self.ended_below_ = true;
-    else if (eventer::detail::would_block(errno))
-      BIO_set_retry_read(bio);
-    else
-      self.failed_below_ = errno;
-    return result == 0 ? 0 : -1;
-  }
-  static int write_for(BIO* bio, const char* from, std::size_t size, std::size_t* put) noexcept {
-    auto& self = *static_cast<connection*>(::BIO_get_data(bio));
-    BIO_clear_retry_flags(bio);
-    const ssize_t result = self.write_below(from, size);
-    *put = result > 0 ? static_cast<std::size_t>(result) : 0;
-    if (result >= 0) return 1;
-    if (eventer::detail::would_block(errno))
-      BIO_set_retry_write(bio);
-    else
-      self.failed_below_ = errno;
-    return -1;  // 0 would be taken for sent by SSL_shutdown
-  }
-  static long control_for(BIO* bio, int command, long, void*) noexcept {
-    if (command == BIO_CTRL_EOF) return static_cast<connection*>(::BIO_get_data(bio))->ended_below_ ? 1 : 0;
-    return command == BIO_CTRL_FLUSH ? 1 : 0;
-  }
-
   std::unique_ptr<const std::string> host_;  // of a client
   record begun_;
   std::error_code failure_;  // of the last call, where errno can't say it
   std::error_code broken_;   // nothing can be read or written any more
-  int failed_below_ = 0;
   io_mask read_wants_ = io_mask::read, write_wants_ = io_mask::write;
-  bool ended_below_ = false;
   bool cut_off_ = false;
   bool said_goodbye_ = false, goodbye_waits_ = false;
   bool inside_ = false;
