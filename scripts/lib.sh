@@ -118,9 +118,17 @@ layer_suite() {
     skip "$name" "toml++ is not installed (libtomlplusplus-dev)"
   elif [ "$1" = http ] && [ ! -x "$2/tests/test_http" ]; then
     skip "$name" "Boost.Beast 1.81 or RE2 is not installed (libboost1.81-dev libre2-dev)"
+  elif [ "$1" = tls ] && [ ! -x "$2/tests/test_tls" ]; then
+    skip "$name" "OpenSSL 3 is not installed (libssl-dev)"
   else
     suite "$name" "$2/tests/test_$1"
   fi
+}
+# built FOLDER LAYER...: those of the layers whose tests are there; layer_suite tells of the others.
+built() {
+  local folder=$1 layer
+  shift
+  for layer in "$@"; do if [ "$layer" != tls ] || [ -x "$folder/tests/test_tls" ]; then echo "$layer"; fi; done
 }
 
 # check NAME COMMAND...: one case that is a command's exit status; its output is shown where it fails.

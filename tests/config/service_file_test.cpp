@@ -250,8 +250,40 @@ TEST_CASE("a value of the wrong kind or out of range is refused with what was ex
               "s.toml:5:5: listener[0].settings.a: expected text, a number, true or false, got an array"},
           row{"[listener.settings]\n\"a b\" = 1979-05-27",
               "listener[0].settings.\"a b\": expected text, a number, true or false, got a date"},
-          row{"[listener.tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"",
-              "s.toml:4:1: listener[0].tls: TLS is not there yet"},
+          row{"tls = true", "listener[0].tls: expected a table, [listener.tls], got true"},
+          row{"[listener.tls]\ncertificate = \"c.pem\"",
+              "s.toml:4:1: listener[0].tls.key: is missing: expected a PEM file"},
+          row{"[listener.tls]\nkey = \"k.pem\"", "s.toml:4:1: listener[0].tls.certificate: is missing"},
+          row{"[listener.tls]\ncertificate = \"\"\nkey = \"k.pem\"",
+              "s.toml:5:15: listener[0].tls.certificate: expected the name of a PEM file, got \"\""},
+          row{"[listener.tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"\ncertficates = []",
+              "s.toml:7:1: listener[0].tls.certficates: unknown key; did you mean certificates?"},
+          row{"[listener.tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"\nmin_version = \"1.1\"",
+              "tls.min_version: expected \"1.2\" or \"1.3\", got \"1.1\""},
+          row{"[listener.tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"\nhandshake_timeout = 10",
+              "tls.handshake_timeout: expected a duration of whole milliseconds with its unit, \"1ms\" to \"1h\", got 10"},
+          row{"[listener.tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"\nhandshake_timeout = \"0s\"",
+              "tls.handshake_timeout: expected a duration of whole milliseconds"},
+          row{"[listener.tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"\nalpn = \"h2\"",
+              "tls.alpn: expected an array of protocols"},
+          row{"[listener.tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"\nalpn = [\"h2\", \"\"]",
+              "tls.alpn[1]: \"\": expected 1 to 255 bytes"},
+          row{"[listener.tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"\nclient_certificates = \"yes\"",
+              "tls.client_certificates: expected \"none\", \"optional\" or \"required\", got \"yes\""},
+          row{"[listener.tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"\nclient_certificates = \"required\"",
+              "s.toml:4:1: listener[0].tls.client_ca: is missing"},
+          row{"[listener.tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"\nclient_ca = \"ca.pem\"",
+              "s.toml:7:1: listener[0].tls.client_ca: means nothing without client_certificates"},
+          row{"[listener.tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"\ncertificates = \"b.pem\"",
+              "tls.certificates: expected an array of tables"},
+          row{"[listener.tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"\ncertificates = [1]",
+              "tls.certificates[0]: expected a table with certificate and key, got 1"},
+          row{"[listener.tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"\ncertificates = [{ certificate = \"b.pem\" }]",
+              "tls.certificates[0].key: is missing"},
+          row{"[listener.tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"\ncertificates = [{ certificate = \"b.pem\", key = \"b.key\", name = \"b\" }]",
+              "tls.certificates[0].name: unknown key; did you mean names?"},
+          row{"[listener.tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"\ncertificates = [{ certificate = \"b.pem\", key = \"b.key\", names = [\"*.*.b\"] }]",
+              "tls.certificates[0].names[0]: \"*.*.b\": expected a name"},
           row{"v6_only = true", "s.toml:4:1: listener[0].v6_only: is for IPv6 addresses, such as [::]:80"},
           row{"unix_mode = \"0660\"",
               "s.toml:4:1: listener[0].unix_mode: is for a unix socket with a file of its own, such as unix:/run/x"},
@@ -593,4 +625,37 @@ TEST_CASE("the deepest text that is taken is read on a coroutine's stack") {
   std::string said;
   eventer::run([&said] { said = errors_of(listener_with("settings = {a = [[[[[[{a.b.c.d.e.f.g.h.i = 1}]]]]]]}")); });
   CHECK(said.find("got an array") != std::string::npos);
+}
+
+TEST_CASE("[listener.tls] is read into plain data") {
+  const auto config = eventer::parse_service_config(listener_with(R"(
+[listener.tls]
+certificate = "a.pem"
+key = "a.key"
+certificates = [{ certificate = "b.pem", key = "b.key", names = ["b.test", "*.b.test"] }, { certificate = "c.pem", key = "c.key" }]
+alpn = ["h2", "http/1.1"]
+client_certificates = "optional"
+client_ca = "ca.pem"
+handshake_timeout = "3s"
+min_version = "1.3")"),
+                                                    "s.toml");
+  REQUIRE(config.listeners.at(0).tls);
+  const eventer::tls_config& tls = *config.listeners.at(0).tls;
+  CHECK(tls.source == "s.toml:5");
+  CHECK(tls.main.certificate == "a.pem");
+  CHECK(tls.main.key == "a.key");
+  REQUIRE(tls.certificates.size() == 2);
+  CHECK(tls.certificates[0].certificate == "b.pem");
+  CHECK(tls.certificates[0].names == std::vector<std::string>{"b.test", "*.b.test"});
+  CHECK(tls.certificates[1].key == "c.key");
+  CHECK(tls.certificates[1].names.empty());
+  CHECK(tls.alpn == std::vector<std::string>{"h2", "http/1.1"});
+  CHECK(tls.client_certificates == eventer::tls_client_certificates::optional);
+  CHECK(tls.client_ca == "ca.pem");
+  CHECK(tls.handshake_timeout == 3s);
+  CHECK(tls.min_version == eventer::tls_min_version::tls_1_3);
+  const auto plain =
+      eventer::parse_service_config(listener_with("[listener.tls]\ncertificate = \"a\"\nkey = \"b\""), "s");
+  CHECK(plain.listeners.at(0).tls->handshake_timeout == 10s);
+  CHECK(!eventer::parse_service_config(listener_with(""), "s").listeners.at(0).tls);
 }

@@ -10,9 +10,10 @@
 #include <utility>
 #include <vector>
 
+#include "eventer/config/tls_reader.hpp"
+#include "eventer/config/toml_keys.hpp"
 #include "eventer/config/toml_reader.hpp"
 #include "eventer/listener/listener_config.hpp"
-#include "eventer/listener/nearest_name.hpp"
 
 namespace eventer::inline EVENTER_ABI::detail {
 
@@ -23,7 +24,7 @@ class service_reader {
   service_config read(const toml::table& root) {
     for (const auto& [key, node] : root) {
       const std::string name = toml_reader::member_name({}, key.str());
-      if (const auto* const known = find(service_keys(), key.str()))
+      if (const auto* const known = find_key(service_keys(), key.str()))
         (this->*known->read)({node, name});
       else
         unknown(key, name, service_keys(), listener_keys(), "belongs to a [[listener]]: write it behind that line");
@@ -90,27 +91,10 @@ class service_reader {
     return keys;
   }
 
-  template <class Keys>
-  static auto find(Keys keys, std::string_view name) noexcept -> decltype(&keys[0]) {
-    for (const auto& each : keys)
-      if (each.name == name) return &each;
-    return nullptr;
-  }
   template <class Keys, class Others>
   void unknown(const toml::key& key, const std::string& name, Keys keys, Others others, std::string_view elsewhere) {
-    std::vector<std::string_view> known;
-    for (const auto& each : keys) known.push_back(each.name);
-    std::string message = "unknown key";
-    const std::string_view nearest = nearest_name(key.str(), known);
-    if (find(others, key.str()) != nullptr) {
-      message = elsewhere;
-    } else if (!nearest.empty()) {
-      message.append("; did you mean ").append(nearest).append("?");
-    } else {
-      message += "; expected one of";
-      for (const std::string_view each : known) message.append(each == known.front() ? " " : ", ").append(each);
-    }
-    toml_.complain(key.source().begin, name, std::move(message));
+    const bool is_elsewhere = find_key(others, key.str()) != nullptr;
+    toml_.complain(key.source().begin, name, is_elsewhere ? std::string(elsewhere) : unknown_key(key.str(), keys));
   }
 
   // --- the file as such ---
@@ -139,7 +123,7 @@ class service_reader {
     kind_ = address_kind::none;
     for (const auto& [key, node] : table) {
       const std::string full = toml_reader::member_name(name, key.str());
-      if (const auto* const known = find(listener_keys(), key.str()))
+      if (const auto* const known = find_key(listener_keys(), key.str()))
         (this->*known->read)({node, full}, into);
       else
         unknown(key, full, listener_keys(), service_keys(),
@@ -154,7 +138,7 @@ class service_reader {
   }
   void check_together(const toml::table& table, const std::string& name, const listener_config& read) {
     for (const auto& [key, node] : table) {
-      const auto* const known = find(listener_keys(), key.str());
+      const auto* const known = find_key(listener_keys(), key.str());
       if (known != nullptr && known->is_useless != nullptr && known->is_useless(kind_))
         toml_.complain(key.source().begin, toml_reader::member_name(name, key.str()), std::string(known->because));
       if (key.str() == "accept" && read.accept == accept_mode::per_loop &&
@@ -274,9 +258,7 @@ class service_reader {
       into.settings.emplace_back(key.str(), std::move(text));
     }
   }
-  void tls(const toml_value& from, listener_config&) {
-    toml_.complain(from, "TLS is not there yet, and nothing is served in the clear instead: take [listener.tls] out");
-  }
+  void tls(const toml_value& from, listener_config& into) { into.tls = tls_reader(toml_).read(from); }
 
   static constexpr std::int64_t most_buffer = 1 << 30;
   static constexpr std::string_view rules = "an array of addresses and networks, such as [\"10.0.0.0/8\", \"::1\"]";

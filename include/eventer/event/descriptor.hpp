@@ -35,7 +35,7 @@ class descriptor : wait_source {
   }
   // Something else than a file of the kernel's: an in-memory stream.
   explicit descriptor(std::unique_ptr<transport> other) noexcept
-      : fd_(-1), transport_(std::move(other)), open_(true), adopted_(true) {
+      : fd_(-1), transport_(std::move(other)), open_(true), adopted_(true), unwatched_(true) {
     abandon = &forget_waiter;
     transport_->attach(this);
   }
@@ -54,6 +54,21 @@ class descriptor : wait_source {
   bool is_usable() const noexcept { return open_ && !orphaned_; }
   // nullptr for a file of the kernel's.
   transport* other() const noexcept { return transport_.get(); }
+  // Whether the kernel tells when it is ready, also where a layer lies over its file.
+  bool is_watched() const noexcept { return !unwatched_; }
+  bool is_waited_on() const noexcept { return reader_ != nullptr || writer_ != nullptr; }
+
+  // What lies under a layer, which reads and writes it from then on.
+  struct below {
+    int fd = -1;
+    bool socket = false, byte_stream = false;  // byte_stream: a short read says that nothing is left, see note_read
+    bool drained = false, special = false;     // what is known of it
+    std::unique_ptr<transport> other;
+  };
+  // Puts a transport over the file, or over the transport, that there is. The file stays registered where it is, and
+  // closes as before. What the layer has to know of readiness it must know by itself: here a read is known to find
+  // nothing only when one has answered EAGAIN. Requires: open; nobody waits. The layer is given what this answers.
+  below put_layer(std::unique_ptr<transport> layer) noexcept;
   event_loop* loop() const noexcept { return loop_; }
 
   // Whether the last read proved that nothing is left, so that trying again would only cost a system call.
@@ -94,6 +109,7 @@ class descriptor : wait_source {
     drained_ = false;
     wake(reader_);
   }
+  bool is_ending() const noexcept { return ending_; }
   bool ends_now() const noexcept { return ending_ && !unanswered_ && !held_; }
 
   // What an operation holds that is to go on with a descriptor but does not wait for it: it lets others run first, or
@@ -162,6 +178,7 @@ class descriptor : wait_source {
 
   // Called by the loop for each event.
   void on_event(io_mask ready) {
+    if (EVENTER_UNLIKELY(layered_)) ready = transport_->became_ready(ready);
     if (any(ready & io_mask::special)) special_ = true;
     if (any(ready & (io_mask::read | io_mask::special))) {
       drained_ = false;
@@ -184,6 +201,7 @@ class descriptor : wait_source {
   // The kernel watches it no more: whoever waits tries again, and is told why it can't be watched.
   void lose_registration() {
     drained_ = false;
+    if (layered_) (void)transport_->became_ready(io_mask::read | io_mask::write);
     wake(reader_);
     wake(writer_);
     loop_ = nullptr;
@@ -259,6 +277,8 @@ class descriptor : wait_source {
   bool ending_ : 1 = false;
   bool unanswered_ : 1 = false;  // something was read since the last write
   bool held_ : 1 = false;
+  bool unwatched_ : 1 = false;  // nothing that the kernel could tell about
+  bool layered_ : 1 = false;    // the transport lies over what there was
 
   friend class event_loop;
 };
@@ -273,6 +293,15 @@ inline void descriptor::classify() noexcept {
   }
   struct stat status {};
   socket_ = system::fstat(fd_, &status) == 0 && S_ISSOCK(status.st_mode);
+}
+
+inline descriptor::below descriptor::put_layer(std::unique_ptr<transport> layer) noexcept {
+  below what{fd_, socket_, byte_stream_ && !local_, drained_, special_, std::exchange(transport_, std::move(layer))};
+  socket_ = local_ = byte_stream_ = drained_ = false;  // streams look at the transport then
+  special_ = ending_;
+  layered_ = true;
+  transport_->attach(this);
+  return what;
 }
 
 }  // namespace eventer::inline EVENTER_ABI

@@ -30,6 +30,8 @@ class attempt {
     return code_ == waits ? descriptor::direction::read : descriptor::direction::write;
   }
   constexpr std::size_t value() const noexcept { return static_cast<std::size_t>(code_); }
+  // 0 where it is none of the system's.
+  constexpr int error_number() const noexcept { return code_ <= first_of_ours ? 0 : static_cast<int>(-code_); }
   std::error_code error() const noexcept {
     return code_ <= first_of_ours ? make_error_code(static_cast<errc>(first_of_ours - code_))
                                   : error_from_errno(static_cast<int>(-code_));
@@ -86,6 +88,12 @@ EVENTER_ALWAYS_INLINE time_limit fixed(time_limit limit) noexcept {
   return EVENTER_LIKELY(!limit.needs_clock()) ? limit : fixed_now(limit);
 }
 
+// Why a try has failed. Out of line: it happens once a connection.
+EVENTER_NOINLINE inline std::error_code error_of(const descriptor& on, attempt tried) noexcept {
+  const int number = tried.error_number();
+  return number != 0 && on.other() != nullptr ? on.other()->error_of(number) : tried.error();
+}
+
 // A step has: attempt try_once(descriptor&); result(attempt) -> result_type; failed(std::error_code) -> result_type;
 // before_waiting(), which puts into safety what does not survive a wait; survives(descriptor&, error), whether to try
 // again at resume_at() where the kernel refuses to watch one descriptor more.
@@ -102,7 +110,7 @@ EVENTER_ALWAYS_INLINE auto run_to_end(descriptor* on, Step& step, time_limit lim
     if (EVENTER_UNLIKELY(on == nullptr || !on->is_usable())) return step.failed(make_error_code(errc::closed));
     const attempt tried = step.try_once(*on);
     if (EVENTER_LIKELY(tried.is_final()))
-      return tried.is_done() ? step.result(tried.value()) : step.failed(tried.error());
+      return tried.is_done() ? step.result(tried.value()) : step.failed(error_of(*on, tried));
     step.before_waiting();
     limit = fixed(limit);
     if (EVENTER_UNLIKELY(tried.is_pause())) {
@@ -151,7 +159,7 @@ class descriptor_operation {
       if (on_ == nullptr || !on_->is_usable()) return fail(make_error_code(errc::closed));
       const attempt tried = step_.try_once(*on_);
       if (tried.is_final()) {
-        result_.emplace(tried.is_done() ? step_.result(tried.value()) : step_.failed(tried.error()));
+        result_.emplace(tried.is_done() ? step_.result(tried.value()) : step_.failed(error_of(*on_, tried)));
         return true;
       }
       step_.before_waiting();

@@ -266,7 +266,7 @@ class EVENTER_API event_loop final : public scheduler {
     const std::uint32_t index = take_slot();
     slots_[index].owner = &owner;
     if (const std::error_code error =
-            owner.other() != nullptr ? std::error_code() : reactor_->add(owner.fd_, token_of(index))) {
+            owner.is_watched() ? reactor_->add(owner.fd_, token_of(index)) : std::error_code()) {
       release_slot(index);
       return error;
     }
@@ -580,7 +580,7 @@ class EVENTER_API event_loop final : public scheduler {
     reported_ = {};
     for (std::uint32_t index = 0; index < slots_.size(); ++index) {
       descriptor* const owner = slots_[index].owner;
-      if (owner == nullptr || owner->other() != nullptr || !reactor_->add(owner->fd_, token_of(index))) continue;
+      if (owner == nullptr || !owner->is_watched() || !reactor_->add(owner->fd_, token_of(index))) continue;
       remove(*owner, false);
       owner->lose_registration();
     }
@@ -721,9 +721,12 @@ EVENTER_NOINLINE inline descriptor::prepared descriptor::prepare_wait(direction 
   scheduler* const here = scheduler::current();
   if (here == nullptr) {
     drained_ = false;
-    if (transport_ != nullptr)
-      broken_rule("an in-memory stream waits for its other end: use both in coroutines of one loop");
-    return answer(detail::wait_on_thread(fd_, which == direction::read ? io_mask::read : io_mask::write, deadline));
+    if (unwatched_) broken_rule("an in-memory stream waits for its other end: use both in coroutines of one loop");
+    io_mask interest = which == direction::read ? io_mask::read : io_mask::write;
+    if (layered_) interest = transport_->waits_for(interest);
+    const std::error_code error = detail::wait_on_thread(fd_, interest, deadline);
+    if (layered_ && !error) (void)transport_->became_ready(io_mask::read | io_mask::write);
+    return answer(error);
   }
   if (EVENTER_UNLIKELY(here->running() == nullptr))
     broken_rule("waiting for a descriptor in a callback would block its loop: spawn a coroutine for it");
@@ -755,7 +758,7 @@ EVENTER_NOINLINE inline std::error_code descriptor::finish_wait(direction which,
 }
 
 inline void descriptor::unregister(bool explicitly) noexcept {
-  if (loop_ != nullptr) loop_->remove(*this, explicitly && transport_ == nullptr);
+  if (loop_ != nullptr) loop_->remove(*this, explicitly && !unwatched_);
 }
 
 // Whoever waits hears `closed`; the number is the caller's.
@@ -771,9 +774,10 @@ inline int descriptor::let_go(bool explicitly) noexcept {
 
 inline void descriptor::close() noexcept {
   if (!open_) return;
+  if (layered_) transport_->closing();
   // A socket that only we know leaves the kernel's set with its close; anything else might live on in a duplicate.
   const int fd = let_go(adopted_);
-  if (fd >= 0 && transport_ == nullptr) system::close(fd);
+  if (fd >= 0 && !unwatched_) system::close(fd);
   transport_.reset();
 }
 
@@ -792,6 +796,7 @@ inline std::error_code descriptor::detach() noexcept {
   lose_followers();  // they are on the old loop's thread
   loop_ = nullptr;
   drained_ = special_ = orphaned_ = false;
+  if (layered_) (void)transport_->became_ready(io_mask::read | io_mask::write);  // nothing is known of the next loop
   return {};
 }
 

@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "eventer/coro/deadline_scope.hpp"
-#include "eventer/listener/listener_registry.hpp"
+#include "eventer/listener/listener_plan.hpp"
 #include "eventer/listener/listening_socket.hpp"
 #include "eventer/net/connection_set.hpp"
 #include "eventer/net/proxy_header.hpp"
@@ -27,11 +27,12 @@ struct listener_statistics {
   std::string address;  // as it was configured
   std::string local;    // as the kernel says: with the port that it has chosen
   std::size_t open = 0;
-  std::uint64_t accepted = 0;  // all, also those that were refused or denied then
-  std::uint64_t refused = 0;   // beyond max_connections
-  std::uint64_t denied = 0;    // by an access list, or for want of a PROXY header that is believed
-  std::uint64_t shed = 0;      // closed unserved for want of descriptors or memory
-  std::uint64_t failed = 0;    // whose function has thrown
+  std::uint64_t accepted = 0;           // all, also those that were refused or denied then
+  std::uint64_t refused = 0;            // beyond max_connections
+  std::uint64_t denied = 0;             // by an access list, or for want of a PROXY header that is believed
+  std::uint64_t shed = 0;               // closed unserved for want of descriptors or memory
+  std::uint64_t failed = 0;             // whose function has thrown
+  std::uint64_t failed_handshakes = 0;  // of TLS
 };
 
 namespace detail {
@@ -48,11 +49,17 @@ inline const char* lasting_name(const std::string& name) {
 struct listener_rules {
   listener_config config;
   std::shared_ptr<const connection_function> serve, refuse;
-  const char* name;  // of its coroutines
-  bool hands_over;   // to whichever loop is least busy; else the loop that accepts serves
+  std::shared_ptr<const connection_layer> layer;  // over each connection first; nullptr: none
+  const char* name;                               // of its coroutines
+  bool hands_over;                                // to whichever loop is least busy; else the loop that accepts serves
 
-  listener_rules(const listener_config& from, const listener_registry::entry& by, bool hand_over)
-      : config(from), serve(by.serve), refuse(by.refuse), name(lasting_name(from.type)), hands_over(hand_over) {}
+  explicit listener_rules(const listener_plan& from)
+      : config(*from.config),
+        serve(from.entry->serve),
+        refuse(from.entry->refuse),
+        layer(from.layer),
+        name(lasting_name(config.type)),
+        hands_over(from.hands_over) {}
 };
 
 class active_listener : public std::enable_shared_from_this<active_listener> {
@@ -147,6 +154,7 @@ class active_listener : public std::enable_shared_from_this<active_listener> {
       result.denied += each->denied.load(std::memory_order_relaxed);
       result.shed += each->shed.load(std::memory_order_relaxed);
       result.failed += each->failed.load(std::memory_order_relaxed);
+      result.failed_handshakes += each->failed_handshakes.load(std::memory_order_relaxed);
     }
     return result;
   }
@@ -159,7 +167,7 @@ class active_listener : public std::enable_shared_from_this<active_listener> {
     share(event_loop& l, std::shared_ptr<const listener_rules> r) : loop(l), rules(std::move(r)), connections(l) {}
 
     event_loop& loop;
-    count accepted{0}, refused{0}, denied{0}, shed{0}, failed{0};
+    count accepted{0}, refused{0}, denied{0}, shed{0}, failed{0}, failed_handshakes{0};
     // Of the loop's thread:
     std::shared_ptr<const listener_rules> rules;
     connection_set connections;
@@ -248,6 +256,7 @@ class active_listener : public std::enable_shared_from_this<active_listener> {
       } const end{all, me};
       if (rules->config.proxy != proxy_protocol::off && !read_announcement()) return;
       try {
+        if (rules->layer != nullptr && !put_layer()) return;
         rules->serve->call(std::move(stream), rules->config);
       } catch (const cancelled&) {
         throw;
@@ -267,6 +276,11 @@ class active_listener : public std::enable_shared_from_this<active_listener> {
       if (!allowed)
         in.listener().deny(in.here(), said ? "access is denied" : said.error().message().c_str(), stream.peer());
       return allowed;
+    }
+    EVENTER_NOINLINE bool put_layer() {
+      const io_result<void> done = rules->layer->accept(stream);
+      if (!done) in.listener().end_handshake(in.here(), done.error(), stream.peer());
+      return done.has_value();
     }
     EVENTER_NOINLINE void failed(const std::exception_ptr& failure) {
       add_to(in.here().failed);
@@ -289,6 +303,7 @@ class active_listener : public std::enable_shared_from_this<active_listener> {
       const at_end end{*here};
       const deadline_scope short_time(refusal_time);
       try {
+        if (rules->layer != nullptr && !put_layer()) return;
         rules->refuse->call(std::move(stream), rules->config);
       } catch (const cancelled&) {
         throw;
@@ -297,6 +312,11 @@ class active_listener : public std::enable_shared_from_this<active_listener> {
       catch (...) {
         add_to(here->failed);
       }
+    }
+    // What is said in the clear to who waits for TLS, he does not understand.
+    EVENTER_NOINLINE bool put_layer() {
+      const bool announced = rules->config.proxy == proxy_protocol::off || read_proxy_header(stream, refusal_time);
+      return announced && rules->layer->accept(stream);
     }
   };
 
@@ -350,6 +370,13 @@ class active_listener : public std::enable_shared_from_this<active_listener> {
     add_to(here.denied);
     if (may_report(here))
       log(log_level::warning, "listener %s: %s is closed: %s", config_text(here), peer.to_string().c_str(), why);
+  }
+
+  EVENTER_NOINLINE void end_handshake(share& here, std::error_code why, const endpoint& peer) {
+    add_to(here.failed_handshakes);
+    if (may_report(here))
+      log(log_level::warning, "listener %s: the handshake with %s has failed: %s", config_text(here),
+          peer.to_string().c_str(), why.message().c_str());
   }
 
   // The loop with the fewest connections of this listener; of several the next one in turn.

@@ -2,12 +2,14 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "eventer/base/clock.hpp"
+#include "eventer/listener/tls_config.hpp"
 #include "eventer/net/access_list.hpp"
 
 namespace eventer::inline EVENTER_ABI {
@@ -45,7 +47,8 @@ struct listener_config {
   access_list trusted_proxies;  // whose PROXY header is believed; others are closed. Empty: everybody's
   std::string source;           // where it was written, "service.toml:12", for messages
   std::vector<std::pair<std::string, std::string>>
-      settings;  // the function's own, by name; what they mean is its matter
+      settings;                   // the function's own, by name; what they mean is its matter
+  std::optional<tls_config> tls;  // none: in the clear. Needs tls::enable() of eventer/tls.hpp
 
   // The text of a setting, valid as long as the settings are; nullptr where there is none of this name.
   const std::string* find_setting(std::string_view name) const noexcept {

@@ -1,6 +1,8 @@
 // listener_plan: a configuration that was checked against what the program can do, before anything listens.
 #pragma once
 
+#include <exception>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -21,6 +23,7 @@ struct listener_plan {
   endpoint where;   // none: inherited
   std::vector<int> inherited;
   bool hands_over = false;
+  std::shared_ptr<const connection_layer> layer;  // nullptr: connections are served as they come
 };
 
 class listener_planner {
@@ -50,6 +53,7 @@ class listener_planner {
       find_inherited(plan);
     else
       find_address(plan);
+    if (config.tls) make_layer(plan);
     plans_.push_back(std::move(plan));
   }
 
@@ -62,6 +66,21 @@ class listener_planner {
     text += " Registered:";
     for (const std::string& each : known) text.append(each == known.front() ? " " : ", ").append(each);
     return text;
+  }
+
+  // Reads the certificates.
+  void make_layer(listener_plan& plan) {
+    const std::string& place = plan.config->tls->source.empty() ? plan.config->source : plan.config->tls->source;
+    const auto complain = [&](std::string message) { problems_.push_back({place, 0, 0, "", std::move(message)}); };
+    if (registry_.tls() == nullptr)
+      return complain(
+          "tls: the program does not speak TLS, and nothing is served in the clear instead: it has to call "
+          "eventer::tls::enable()");
+    try {
+      plan.layer = registry_.tls()->make(*plan.config);
+    } catch (const std::exception& failure) {
+      complain(std::string("tls: ").append(failure.what()));
+    }
   }
 
   void find_inherited(listener_plan& plan) {

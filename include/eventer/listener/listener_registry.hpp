@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "eventer/coro/spawn.hpp"
+#include "eventer/listener/connection_layer.hpp"
 #include "eventer/listener/listener_config.hpp"
 #include "eventer/net/any_stream.hpp"
 
@@ -80,7 +81,9 @@ class listener_registry {
     return result;
   }
 
-  // For the library.
+  // For the library: what speaks TLS (eventer/tls.hpp); nullptr where nothing does.
+  void set_tls(std::shared_ptr<const connection_layer_factory> from) noexcept { tls_ = std::move(from); }
+  const connection_layer_factory* tls() const noexcept { return tls_.get(); }
   struct entry {
     std::string name;
     std::shared_ptr<const detail::connection_function> serve, refuse;
@@ -104,6 +107,7 @@ class listener_registry {
   }
 
   std::vector<entry> entries_;
+  std::shared_ptr<const connection_layer_factory> tls_;
 };
 
 }  // namespace eventer::inline EVENTER_ABI

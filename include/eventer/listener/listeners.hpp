@@ -214,7 +214,7 @@ class listener_set : public std::enable_shared_from_this<listener_set> {
     std::vector<std::string> keys;
     std::vector<join_handle<void>> changes;
     for (step& each : steps) {
-      auto rules = std::make_shared<const listener_rules>(*each.plan->config, *each.plan->entry, each.plan->hands_over);
+      auto rules = std::make_shared<const listener_rules>(*each.plan);
       std::shared_ptr<active_listener> listener = each.kept;
       if (listener == nullptr)
         listener = std::make_shared<active_listener>(loops_, std::move(rules), next_loop_++ % loops_.size());

@@ -1,4 +1,5 @@
-// any_stream: a stream of whatever kind a listener has accepted, TCP or unix, for code that does not care which.
+// any_stream: a stream of whatever kind a listener has accepted, TCP or unix, with TLS or in the clear, for code that
+// does not care which.
 //
 // It also knows that its server is about to go away. A connection is idle while a read waits and everything that was
 // read is answered: since the last write nothing was read, and read_until holds no part of a next request. When a
@@ -19,8 +20,7 @@ namespace eventer::inline EVENTER_ABI {
 class any_stream : public stream {
  public:
   any_stream() noexcept = default;
-  any_stream(tcp_stream&& from) noexcept : stream(std::move(from)) {}
-  any_stream(unix_stream&& from) noexcept : stream(std::move(from)) {}
+  any_stream(stream&& from) noexcept : stream(std::move(from)) {}  // tcp_stream, unix_stream, tls::stream
 
   // The address of the other side as it was announced, where a proxy has announced one, else the kernel's.
   endpoint peer() const { return announced_ != nullptr ? *announced_ : stream::peer(); }
@@ -43,6 +43,7 @@ class any_stream : public stream {
   // For the library: a stream over a descriptor that is connected, and what it is over.
   static any_stream over(std::unique_ptr<descriptor> owned) noexcept { return any_stream(std::move(owned)); }
   descriptor* file() const noexcept { return descriptor_.get(); }
+  const std::unique_ptr<descriptor>& owned() const noexcept { return descriptor_; }
 
  private:
   explicit any_stream(std::unique_ptr<descriptor> owned) noexcept : stream(std::move(owned)) {}

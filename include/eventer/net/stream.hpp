@@ -118,9 +118,9 @@ class stream {
   // Tells the peer that no more bytes come (half-close). Reading goes on.
   io_result<void> shutdown_write() {
     if (!usable()) return errc::closed;
-    transport* const other = descriptor_->other();
-    if ((other != nullptr ? other->shutdown_write() : system::shutdown(descriptor_->fd(), SHUT_WR)) != 0)
-      return error_from_errno(errno);
+    if (transport* const other = descriptor_->other(); other != nullptr)
+      return other->shutdown_write() == 0 ? std::error_code() : other->error_of(errno);
+    if (system::shutdown(descriptor_->fd(), SHUT_WR) != 0) return error_from_errno(errno);
     return {};
   }
 

@@ -272,10 +272,7 @@ struct write_gathered_step : step_of<std::size_t> {
   };
 
   attempt try_write_some_buffers(descriptor& to) {
-    if (to.other() != nullptr) {
-      const const_buffer first = left.front().after(begun);
-      return try_write(to, first.data(), first.size());
-    }
+    if (to.other() != nullptr) return try_transport(to);
     iovec parts[buffers_at_once];
     std::size_t used = 0, skipped = begun;
     for (const const_buffer& each : left) {
@@ -292,6 +289,20 @@ struct write_gathered_step : step_of<std::size_t> {
     } else {
       taken = without_pipe_signal([&] { return system::writev(to.fd(), parts, static_cast<int>(used)); });
     }
+    return attempt_of(to, taken);
+  }
+  // Out of line: its array would be in the frames of all that write.
+  EVENTER_NOINLINE attempt try_transport(descriptor& to) const {
+    const_buffer parts[buffers_at_once];
+    std::size_t used = 0, skipped = begun;
+    for (const const_buffer& each : left) {
+      if (used == buffers_at_once) break;
+      const const_buffer rest = each.after(std::exchange(skipped, 0));
+      if (rest.size() > 0) parts[used++] = rest;
+    }
+    return used == 0 ? attempt::done() : attempt_of(to, to.other()->write_parts(parts, used));
+  }
+  static attempt attempt_of(descriptor& to, ssize_t taken) {
     if (EVENTER_LIKELY(taken >= 0)) {
       to.note_answered();
       return attempt::done(static_cast<std::size_t>(taken));
