@@ -86,11 +86,11 @@ TEST_CASE("a task that a handler returns is awaited; a handler sees what middlew
   run_virtually([] {
     http::router routes;
     routes.get("/task", [](http::request&, http::response& answer) -> eventer::task<> {
-      co_await eventer::async_sleep_for(1s);
+      co_await eventer::after(1s);
       answer.text("later");
     });
     routes.get("/task-throws", [](http::request&, http::response&) -> eventer::task<> {
-      co_await eventer::async_sleep_for(1s);
+      co_await eventer::after(1s);
       throw http::error(409);
     });
     routes.get("/secret", [](http::request&, http::response& answer) { answer.text("secret"); })
