@@ -9,14 +9,14 @@
 #include "http_client.hpp"
 
 using namespace http_test;
-using call = eventer::system::call;
+using system_call = eventer::system::call;
 
 namespace {
 
 // Lets the nth call of one kind fail.
 class one_fault {
  public:
-  one_fault(call which, int error, int nth) {
+  one_fault(system_call which, int error, int nth) {
     now_ = {which, error, nth, 0, false};
     eventer::system::fault_hook = &answer_call;
   }
@@ -27,11 +27,11 @@ class one_fault {
 
  private:
   struct plan {
-    call which;
+    system_call which;
     int error, nth, seen;
     bool happened;
   };
-  static int answer_call(call which) {
+  static int answer_call(system_call which) {
     if (which != now_.which || ++now_.seen != now_.nth) return 0;
     now_.happened = true;
     return now_.error;
@@ -95,8 +95,10 @@ TEST_CASE("any system call may fail once: the server answers the next one who as
   const captured_log log;
   const auto before = open_descriptors();
   int happened = 0;
-  for (const call which : {call::accept4, call::recv, call::send, call::shutdown, call::epoll_ctl, call::getsockopt,
-                           call::setsockopt, call::close, call::fcntl, call::socket, call::connect, call::recvmsg}) {
+  for (const system_call which :
+       {system_call::accept4, system_call::recv, system_call::send, system_call::shutdown, system_call::epoll_ctl,
+        system_call::getsockopt, system_call::setsockopt, system_call::close, system_call::fcntl, system_call::socket,
+        system_call::connect, system_call::recvmsg}) {
     for (const int error : {EINTR, EAGAIN, ECONNRESET, EPIPE, EMFILE, ENOMEM, ENOBUFS}) {
       for (int nth = 1;; ++nth) {
         CAPTURE(static_cast<int>(which), std::generic_category().message(error), nth);
@@ -132,9 +134,9 @@ TEST_CASE("any system call may fail once: the server answers the next one who as
         }
         if (!did) break;
         ++happened;
-        const bool may_end = which == call::accept4 && (error == ECONNRESET || error == EPIPE || error == EINTR);
+        const bool may_end = which == system_call::accept4 && (error == ECONNRESET || error == EPIPE || error == EINTR);
         CHECK((*statuses == all_well || *statuses == "no listener" || (may_end && *statuses != "thrown") ||
-               (which == call::epoll_ctl && *statuses == "thrown")));
+               (which == system_call::epoll_ctl && *statuses == "thrown")));
         CHECK(*count == 0);
         REQUIRE(open_descriptors() == before);
       }
@@ -310,7 +312,7 @@ TEST_CASE("ten thousand idle connections, a thousand that drip, and those who wa
     for (int i = 0; i < 500; ++i)
       answered += idle[static_cast<std::size_t>(i) % idle.size()]->ask(get("/")).status == 200;
     CHECK(answered == 500);
-    drips.wait();
+    drips.join();
     CHECK(*refused == slow_ones);
     CHECK(idle.back()->ask(get("/")).status == 200);
     idle.clear();
