@@ -31,7 +31,8 @@ install_optional() { install_packages "$@" || say "going on without: $*"; }
 build_packages=(g++ meson ninja-build pkg-config ccache libcli11-dev)
 test_packages=(catch2 netcat-openbsd)
 optional_packages=(clang libclang-rt-14-dev cmake libboost-context-dev gnuplot-nox libpq-dev libhiredis-dev redis-server postgresql libglib2.0-dev
-                   libuv1-dev libboost-dev libtomlplusplus-dev libsqlite3-dev valgrind)
+                   libuv1-dev libboost-dev libtomlplusplus-dev libsqlite3-dev valgrind libre2-dev
+                   wrk nghttp2-client slowhttptest python3-aiohttp curl)
 
 # configure FOLDER [meson options]: makes or keeps a build folder. ccache is used by Meson where it is installed.
 configure() {
@@ -114,6 +115,8 @@ layer_suite() {
   local name=$1${3:+, $3}
   if [ "$1" = config ] && [ ! -x "$2/tests/test_config" ]; then
     skip "$name" "toml++ is not installed (libtomlplusplus-dev)"
+  elif [ "$1" = http ] && [ ! -x "$2/tests/test_http" ]; then
+    skip "$name" "Boost.Beast 1.81 or newer or RE2 is not installed (libboost-dev, libre2-dev)"
   else
     suite "$name" "$2/tests/test_$1"
   fi

@@ -334,8 +334,10 @@ TEST_CASE("a server without descriptors goes on when there are some again") {
       (void)server.serve(acceptor);
     });
   };
+  std::fflush(stdout);  // or the child would print it once more
   background process(serve_with_few);
   const std::string address = process.line();
+  CAPTURE(address);
   REQUIRE(address.starts_with("127.0.0.1:"));
   eventer::run([&address] {
     const auto where = eventer::endpoint::parse(address).value();

@@ -159,8 +159,11 @@ class exchange {
       return body.discard(discarded_at_most) ? afterwards::idle : afterwards::close_slowly;
     }
     if (answer_.failure() || out_.send(stall())) return afterwards::close;
-    return body.ended() && !asked_.head_.keep_alive() && !refused_ ? afterwards::close : afterwards::close_slowly;
+    return body.ended() && !asked_.head_.keep_alive() && !refused_ && has_read_all() ? afterwards::close
+                                                                                     : afterwards::close_slowly;
   }
+  // Nothing has come behind the last request, from a client that has said that it is the last one.
+  bool has_read_all() const noexcept { return in_.empty() && (!stream_->is_open() || stream_->file()->known_empty()); }
   void note_access() {
     try {
       by_->options.access_log({asked_, answer_, scheduler::current()->now() - began_});

@@ -195,7 +195,7 @@ class request_head {
         {bytes_ + authority_.at, authority_.size}, {bytes_ + path_.at, path_.size}, {bytes_ + query_.at, query_.size}};
   }
 
-  const char* bytes_ = nullptr;
+  const char* bytes_ = "";
   std::size_t size_ = 0;
   detail::body_framing framing_;
   std::vector<places> more_fields_;      // behind the first ones; keeps its memory
