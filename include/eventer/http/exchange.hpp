@@ -134,7 +134,10 @@ class exchange {
       fail(413);
     else
       run(found);
-    if (EVENTER_UNLIKELY(answer_.was_upgraded())) return afterwards::given_away;
+    if (EVENTER_UNLIKELY(answer_.was_upgraded())) {
+      if (by_->options.access_log) note_access();
+      return afterwards::given_away;
+    }
     return finish();
   }
   // Where the request could not be read, nobody knows where the next one begins.
@@ -158,6 +161,7 @@ class exchange {
       if (out_.send(stall())) return afterwards::close;
       return body.discard(discarded_at_most) ? afterwards::idle : afterwards::close_slowly;
     }
+    if (answer_.was_cut()) return afterwards::close_slowly;
     if (answer_.failure() || out_.send(stall())) return afterwards::close;
     return body.ended() && !asked_.head_.keep_alive() && !refused_ && has_read_all() ? afterwards::close
                                                                                      : afterwards::close_slowly;

@@ -35,7 +35,7 @@ namespace detail {
 // What a server keeps for one loop; but for the counts, used on its thread.
 class share {
  public:
-  explicit share(event_loop& on) noexcept : connections(on) {}
+  explicit share(event_loop& on) : connections(on) { spare_.reserve(spares_at_most); }
 
   // Gives itself back at its end, for the next connection.
   class lent_exchange {
@@ -179,6 +179,7 @@ class connection {
   // RFC 9112, 9.6: bytes that nobody reads would make the kernel reset the connection, and the client lose the answer.
   void close_slowly() {
     if (!stream_.shutdown_write()) return;
+    stream_.end_request();  // a server that drains waits for nothing more
     const time_point end = deadline_after(scheduler::current()->now(), std::chrono::seconds(2));
     while (stream_.read_borrowed(end)) {
     }
