@@ -31,7 +31,7 @@ install_optional() { install_packages "$@" || say "going on without: $*"; }
 build_packages=(g++ meson ninja-build pkg-config ccache libcli11-dev)
 test_packages=(catch2 netcat-openbsd)
 optional_packages=(clang libclang-rt-14-dev cmake gnuplot-nox libpq-dev libhiredis-dev redis-server postgresql libglib2.0-dev
-                   libuv1-dev libtomlplusplus-dev libsqlite3-dev libre2-dev libssl-dev valgrind)
+                   libuv1-dev libtomlplusplus-dev libsqlite3-dev libre2-dev libssl-dev openssl valgrind wrk nghttp2-client slowhttptest python3-aiohttp curl nginx-light)
 # Debian 12 has two versions of Boost, of which one can be installed; HTTP needs the newer one's Beast.
 boost_packages=(libboost1.81-dev libboost-context1.81-dev libboost-json1.81-dev)
 

@@ -76,6 +76,17 @@ TEST_CASE("a connection is kept where both sides keep it, and ends where one doe
   });
 }
 
+TEST_CASE("the last answer arrives, also where the client goes on sending behind its last request") {
+  run_virtually([] {
+    const http::server server = small_server();
+    for (const std::string& last : {get("/", "Connection: close\r\n"), get("/close"), "GET / HTTP/1.0\r\n\r\n"s})
+      for (std::uint64_t seed = 1; seed <= 20; ++seed)
+        CHECK(statuses_of(all_answers(server, last + std::string(1000, 'x'),
+                                      {.seed = seed, .short_reads = 80, .would_blocks = 50, .capacity = 100})) ==
+              "200");
+  });
+}
+
 TEST_CASE("HEAD is answered as GET is, without the body; 204 and 304 have none") {
   run_virtually([] {
     const http::server server = small_server();

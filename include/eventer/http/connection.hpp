@@ -47,6 +47,7 @@ class connection : public eventer::detail::connection_set::member {
   // RFC 9112, 9.6: bytes that nobody reads would make the kernel reset the connection, and the client lose the answer.
   void close_slowly() {
     if (!stream_.shutdown_write()) return;
+    stream_.end_request();  // a server that drains waits for nothing more
     const time_point end = deadline_after(scheduler::current()->now(), std::chrono::seconds(2));
     while (stream_.read_borrowed(end)) {
     }

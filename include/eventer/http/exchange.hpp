@@ -134,7 +134,10 @@ class exchange {
       fail(413);
     else
       run(found);
-    if (EVENTER_UNLIKELY(answer_.was_upgraded())) return afterwards::given_away;
+    if (EVENTER_UNLIKELY(answer_.was_upgraded())) {
+      if (by_->options.access_log) note_access();
+      return afterwards::given_away;
+    }
     return finish();
   }
   // Where the request could not be read, nobody knows where the next one begins.
@@ -158,9 +161,13 @@ class exchange {
       if (out_.send(stall())) return afterwards::close;
       return body.discard(discarded_at_most) ? afterwards::idle : afterwards::close_slowly;
     }
+    if (answer_.was_cut()) return afterwards::close_slowly;
     if (answer_.failure() || out_.send(stall())) return afterwards::close;
-    return body.ended() && !asked_.head_.keep_alive() && !refused_ ? afterwards::close : afterwards::close_slowly;
+    return body.ended() && !asked_.head_.keep_alive() && !refused_ && has_read_all() ? afterwards::close
+                                                                                     : afterwards::close_slowly;
   }
+  // Nothing has come behind the last request, from a client that has said that it is the last one.
+  bool has_read_all() const noexcept { return in_.empty() && (!stream_->is_open() || stream_->file()->known_empty()); }
   void note_access() {
     try {
       by_->options.access_log({asked_, answer_, scheduler::current()->now() - began_});

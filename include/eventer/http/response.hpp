@@ -208,6 +208,10 @@ class response {
   // Whether the handler has said anything at all.
   bool begun() const noexcept { return begun_ || head_sent_; }
   bool ends_connection() const noexcept { return close_ || failure_; }
+  // Its handler has broken it, not the connection: answers before it are to arrive.
+  bool was_cut() const noexcept {
+    return failure_ && (failure_ == errc::wrong_length || failure_ == std::errc::connection_aborted);
+  }
   bool was_upgraded() const noexcept { return status_ == 101; }
   // The head is sent, and what it promises will not come: the client sees that by the connection's end.
   void cut() {

@@ -54,10 +54,11 @@ class server_state : public std::enable_shared_from_this<server_state> {
 // What a server keeps for one loop; but for the counts, used on its thread.
 class share {
  public:
-  share(server_state& server, event_loop& on) noexcept : owner(server), connections(on), guests(on) {
+  share(server_state& server, event_loop& on) : owner(server), connections(on), guests(on) {
     const duration idle = server.serves().options.limits.keep_alive_idle;
     connections.end_when_idle_for(idle);
     guests.end_when_idle_for(idle);
+    spare_.reserve(spares_at_most);
   }
 
   // The server lives as long as it has connections.
