@@ -128,7 +128,7 @@ layer_suite() {
 built() {
   local folder=$1 layer
   shift
-  for layer in "$@"; do if [ "$layer" != tls ] || [ -x "$folder/tests/test_tls" ]; then echo "$layer"; fi; done
+  for layer in "$@"; do if [ -x "$folder/tests/test_$layer" ] || [[ $layer != tls && $layer != http ]]; then echo "$layer"; fi; done
 }
 
 # check NAME COMMAND...: one case that is a command's exit status; its output is shown where it fails.
