@@ -55,6 +55,7 @@ TEST_CASE("ten thousand idle connections, a thousand that drip, and those who wa
 }
 
 TEST_CASE("a server without descriptors goes on when there are some again") {
+  if (EVENTER_ASAN) EVENTER_SKIP("UBSan looks at virtual calls through a pipe, for which there is no descriptor");
   const auto serve_with_few = [] {
     const rlimit few{64, 64};
     ::setrlimit(RLIMIT_NOFILE, &few);
