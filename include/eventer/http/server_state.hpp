@@ -33,7 +33,8 @@ class share;
 // What the copies of a server share.
 class server_state : public std::enable_shared_from_this<server_state> {
  public:
-  server_state(router&& routes, server_options&& options) : serves_(std::move(routes), std::move(options)) {}
+  server_state(router&& routes, server_options&& options);
+  ~server_state();
 
   const service& serves() const noexcept { return serves_; }
   share& on_this_loop();
@@ -148,6 +149,11 @@ class share {
   shared_event none_accepts_;
   std::shared_ptr<server_state> kept_;
 };
+
+// Behind `share`, which clang wants to know in C++23 wherever a vector of them could be destroyed.
+inline server_state::server_state(router&& routes, server_options&& options)
+    : serves_(std::move(routes), std::move(options)) {}
+inline server_state::~server_state() = default;
 
 inline share& server_state::on_this_loop() {
   event_loop& here = event_loop::current();
