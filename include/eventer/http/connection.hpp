@@ -49,8 +49,9 @@ class connection : public eventer::detail::connection_set::member {
   template <class Security>
   EVENTER_NOINLINE bool secure(eventer::detail::connection_set& all, const Security& with) {
     all.note_busy(*this);
+    const endpoint peer = stream_.peer();  // the kernel forgets it when the peer resets the connection
     const io_result<void> done = with.accept(stream_);
-    if (!done) here_->note_failed_handshake(done.error(), stream_.peer());
+    if (!done) here_->note_failed_handshake(done.error(), peer);
     all.note_idle(*this);
     return done.has_value();
   }
