@@ -2,12 +2,25 @@
 // this is what an idle client costs: its closure, the two outermost frames, and the descriptor.
 #pragma once
 
+#include <concepts>
 #include <cstdint>
+#include <type_traits>
 #include <utility>
 
 #include "eventer/http/server_state.hpp"
 
-namespace eventer::inline EVENTER_ABI::http::detail {
+namespace eventer::inline EVENTER_ABI::http {
+
+// What is put over a connection before HTTP is spoken on it, in the connection's own coroutine, which may wait: a
+// tls::context. A handle: each connection keeps a copy. HTTP knows no more of it, so that it needs no library for it.
+template <class T>
+concept connection_security = std::copy_constructible<T> && requires(const T& with, any_stream& peer) {
+  { with.accept(peer) } -> std::same_as<io_result<void>>;
+};
+
+namespace detail {
+
+struct in_the_clear {};
 
 // Requires: the server outlives it; and it lies on the heap while it serves.
 class connection : public eventer::detail::connection_set::member {
@@ -20,9 +33,11 @@ class connection : public eventer::detail::connection_set::member {
   share* here() const noexcept { return here_; }  // nullptr: moved from
 
   // `Set` is what it is one of. Whatever lived across the wait would be in every parked stack.
-  template <eventer::detail::connection_set share::*Set>
-  EVENTER_ALWAYS_INLINE void serve() {
+  template <eventer::detail::connection_set share::*Set, class Security = in_the_clear>
+  EVENTER_ALWAYS_INLINE void serve(const Security& with = {}) {
     if (!(here_->*Set).enter(*this, stream_)) return;
+    if constexpr (!std::is_same_v<Security, in_the_clear>)
+      if (!secure(here_->*Set, with)) return;
     for (;;) {
       const auto received = stream_.read_borrowed();
       if (!received || !answer(here_->*Set, received->data(), received->size())) return;
@@ -30,6 +45,16 @@ class connection : public eventer::detail::connection_set::member {
   }
 
  private:
+  // False: the handshake has failed. It has a time limit of its own: the one for idle connections may be shorter.
+  template <class Security>
+  EVENTER_NOINLINE bool secure(eventer::detail::connection_set& all, const Security& with) {
+    all.note_busy(*this);
+    const endpoint peer = stream_.peer();  // the kernel forgets it when the peer resets the connection
+    const io_result<void> done = with.accept(stream_);
+    if (!done) here_->note_failed_handshake(done.error(), peer);
+    all.note_idle(*this);
+    return done.has_value();
+  }
   // False: the connection has ended.
   EVENTER_NOINLINE bool answer(eventer::detail::connection_set& all, const char* received, std::size_t size) {
     all.note_busy(*this);
@@ -59,9 +84,11 @@ class connection : public eventer::detail::connection_set::member {
 };
 
 // One that a server's own acceptor has taken. It is a closure, which is on the heap.
+template <class Security>
 class accepted_connection : connection {
  public:
-  accepted_connection(share& here, any_stream&& stream) noexcept : connection(here, std::move(stream)) {
+  accepted_connection(share& here, any_stream&& stream, const Security& with)
+      : connection(here, std::move(stream)), with_(with) {
     here.count_connection();
   }
   accepted_connection(accepted_connection&&) noexcept = default;
@@ -71,7 +98,10 @@ class accepted_connection : connection {
     here()->discount_connection();
   }
 
-  void operator()() { serve<&share::connections>(); }
+  void operator()() { serve<&share::connections>(with_); }
+
+ private:
+  [[no_unique_address]] Security with_;
 };
 
 // One that somebody else has accepted, a listener say, who also ends it.
@@ -89,4 +119,6 @@ class guest_connection : connection {
   void operator()() { serve<&share::guests>(); }
 };
 
-}  // namespace eventer::inline EVENTER_ABI::http::detail
+}  // namespace detail
+
+}  // namespace eventer::inline EVENTER_ABI::http

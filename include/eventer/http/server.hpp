@@ -5,7 +5,8 @@
 //   http::server server(std::move(routes));
 //   server.serve("127.0.0.1:8080").value();              // waits until it is drained or cancelled
 //
-// or, with listeners: registry.add("web", server).
+// over TLS (eventer/tls.hpp): server.serve("0.0.0.0:443", tls::context::server("cert.pem", "key.pem"));
+// with listeners: registry.add("web", server).
 #pragma once
 
 #include <cstdint>
@@ -34,18 +35,21 @@ class server {
   // or the acceptor is closed. Errors: bad_address, address_in_use, ... where an address is given.
   // Requires: a coroutine.
   io_result<void> serve(std::string_view address, const listen_options& options = {}) const {
-    const auto where = endpoint::parse(address);
-    if (!where) return where.error();
-    if (where->family() == AF_UNIX) return serve_on<unix_acceptor>(*where, options);
-    return serve_on<tcp_acceptor>(*where, options);
+    return serve_at(address, detail::in_the_clear(), options);
   }
   template <class Stream>
   io_result<void> serve(basic_acceptor<Stream>& acceptor) const {
-    if (!acceptor.is_open()) return eventer::errc::closed;
-    detail::share& here = state_->on_this_loop();
-    if (const auto failure = accept_all(here, acceptor)) return failure;
-    if (state_->draining.load()) shared_event(state_->drained).wait();
-    return {};
+    return serve_on(acceptor, detail::in_the_clear());
+  }
+  // The same over TLS, with a tls::context: each connection makes its handshake first, in its coroutine. One that fails
+  // is closed, counted, and logged, a line in ten seconds at most. Beyond max_connections a client is only closed.
+  template <connection_security Security>
+  io_result<void> serve(std::string_view address, const Security& with, const listen_options& options = {}) const {
+    return serve_at(address, with, options);
+  }
+  template <class Stream, connection_security Security>
+  io_result<void> serve(basic_acceptor<Stream>& acceptor, const Security& with) const {
+    return serve_on(acceptor, with);
   }
 
   // One connection, to its end: what a listener calls, and a test with a stream in memory.
@@ -93,36 +97,55 @@ class server {
   server_view view() const noexcept;
 
  private:
-  template <class Acceptor>
-  io_result<void> serve_on(const endpoint& where, const listen_options& options) const {
+  template <class Security>
+  io_result<void> serve_at(std::string_view address, const Security& with, const listen_options& options) const {
+    const auto where = endpoint::parse(address);
+    if (!where) return where.error();
+    if (where->family() == AF_UNIX) return listen_and_serve<unix_acceptor>(*where, with, options);
+    return listen_and_serve<tcp_acceptor>(*where, with, options);
+  }
+  template <class Acceptor, class Security>
+  io_result<void> listen_and_serve(const endpoint& where, const Security& with, const listen_options& options) const {
     auto acceptor = Acceptor::listen(where, options);
     if (!acceptor) return acceptor.error();
-    return serve(*acceptor);
+    return serve_on(*acceptor, with);
+  }
+  template <class Acceptor, class Security>
+  io_result<void> serve_on(Acceptor& acceptor, const Security& with) const {
+    if (!acceptor.is_open()) return eventer::errc::closed;
+    detail::share& here = state_->on_this_loop();
+    if (const auto failure = accept_all(here, acceptor, with)) return failure;
+    if (state_->draining.load()) shared_event(state_->drained).wait();
+    return {};
   }
   // Until it is closed, or the server drains and nobody is left who has connected.
-  template <class Acceptor>
-  std::error_code accept_all(detail::share& here, Acceptor& acceptor) const {
+  template <class Acceptor, class Security>
+  std::error_code accept_all(detail::share& here, Acceptor& acceptor, const Security& with) const {
     const detail::share::acceptor_place known(here, acceptor);
     if (state_->draining.load()) acceptor.file()->end_when_idle();
     for (;;) {
       auto client = acceptor.accept();
       if (client) {
-        take(here, std::move(*client));
+        take(here, std::move(*client), with);
         continue;
       }
       if (client.error() == eventer::errc::end_of_stream) acceptor.close();  // it drains, and has taken all
       return acceptor.is_open() ? client.error() : std::error_code();
     }
   }
-  void take(detail::share& here, any_stream client) const {
+  template <class Security>
+  void take(detail::share& here, any_stream client, const Security& with) const {
     here.accepted.fetch_add(1, std::memory_order_relaxed);
     const std::size_t most = state_->serves().options.max_connections;
     if (most != 0 && state_->open.load(std::memory_order_relaxed) >= most) {
       here.refused.fetch_add(1, std::memory_order_relaxed);
-      return detail::refuse_connection(client);
+      // What is said in the clear, a client that waits for TLS does not understand.
+      if constexpr (std::is_same_v<Security, detail::in_the_clear>) detail::refuse_connection(client);
+      return;
     }
     try {
-      (void)spawn(spawn_options{.name = "http connection"}, detail::accepted_connection(here, std::move(client)));
+      (void)spawn(spawn_options{.name = "http connection"},
+                  detail::accepted_connection<Security>(here, std::move(client), with));
     } catch (const std::system_error& failure) {
       log(log_level::error, "http: %s: a connection is closed unserved", failure.code().message().c_str());
     }

@@ -20,10 +20,11 @@
 namespace eventer::inline EVENTER_ABI::http {
 
 struct server_statistics {
-  std::size_t open = 0;        // connections, of listeners too
-  std::uint64_t accepted = 0;  // by acceptors of its own, all
-  std::uint64_t refused = 0;   // of them, beyond max_connections
-  std::uint64_t requests = 0;  // answered, refusals included
+  std::size_t open = 0;                 // connections, of listeners too
+  std::uint64_t accepted = 0;           // by acceptors of its own, all
+  std::uint64_t refused = 0;            // of them, beyond max_connections
+  std::uint64_t requests = 0;           // answered, refusals included
+  std::uint64_t failed_handshakes = 0;  // of TLS, on connections of its own acceptors
 };
 
 namespace detail {
@@ -72,6 +73,16 @@ class share {
     owner.open.fetch_sub(1, std::memory_order_relaxed);
     const std::shared_ptr<server_state> until_the_end = connections.open() == 1 ? std::move(kept_) : nullptr;
     connections.discount_one();
+  }
+
+  // Anybody can make one fail at any rate: the log gets a line now and then.
+  EVENTER_NOINLINE void note_failed_handshake(std::error_code why, const endpoint& peer) {
+    failed_handshakes.fetch_add(1, std::memory_order_relaxed);
+    const time_point now = connections.loop().now();
+    if (now < next_report_) return;
+    next_report_ = deadline_after(now, std::chrono::seconds(10));
+    log(log_level::warning, "http: the handshake with %s has failed: %s", peer.to_string().c_str(),
+        why.message().c_str());
   }
 
   // Gives itself back at its end, for the next connection.
@@ -128,7 +139,7 @@ class share {
   server_state& owner;
   eventer::detail::connection_set connections;  // of the server's own acceptors
   eventer::detail::connection_set guests;       // of others
-  std::atomic<std::uint64_t> accepted{0}, refused{0}, requests{0};
+  std::atomic<std::uint64_t> accepted{0}, refused{0}, requests{0}, failed_handshakes{0};
 
  private:
   std::unique_ptr<exchange> take() {
@@ -148,11 +159,14 @@ class share {
   std::atomic<std::size_t> accepting_{0};  // as many
   shared_event none_accepts_;
   std::shared_ptr<server_state> kept_;
+  time_point next_report_ = time_point::min();  // of a handshake
 };
 
+// Behind `share`, which clang wants to know in C++23 wherever a vector of them could be destroyed.
 inline server_state::server_state(router&& routes, server_options&& options)
     : serves_(std::move(routes), std::move(options)) {}
 inline server_state::~server_state() = default;
+
 inline share& server_state::on_this_loop() {
   event_loop& here = event_loop::current();
   const std::lock_guard lock(mutex_);
@@ -167,6 +181,7 @@ inline server_statistics server_state::statistics() const {
     result.accepted += each->accepted.load(std::memory_order_relaxed);
     result.refused += each->refused.load(std::memory_order_relaxed);
     result.requests += each->requests.load(std::memory_order_relaxed);
+    result.failed_handshakes += each->failed_handshakes.load(std::memory_order_relaxed);
   }
   return result;
 }

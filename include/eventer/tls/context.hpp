@@ -11,6 +11,7 @@
 #include <string>
 #include <utility>
 
+#include "eventer/net/any_stream.hpp"
 #include "eventer/tls/loaded_context.hpp"
 
 namespace eventer::inline EVENTER_ABI::tls {
@@ -34,6 +35,11 @@ class context {
   // Reads the files again; connections that begin from then on have what is in them, the others keep what they began
   // with. Errors: as above; then nothing has changed. Any thread.
   void reload() const { from_->reload(); }
+
+  // Puts TLS over a connection that was accepted, and makes the handshake, as tls::stream::accept does; it stays the
+  // caller's. For whoever has connections of any kind to secure, such as http::server. Requires:
+  // eventer/tls/stream.hpp.
+  io_result<void> accept(any_stream& peer, time_limit limit = {}) const;
 
   bool is_server() const noexcept { return from_->server; }
   duration handshake_timeout() const noexcept { return from_->handshake_timeout; }

@@ -17,7 +17,7 @@ namespace detail {
 class listener_layer final : public connection_layer {
  public:
   explicit listener_layer(tls::context with) noexcept : context_(std::move(with)) {}
-  io_result<void> accept(any_stream& peer) const override { return shake_hands(peer, context_, {}, {}); }
+  io_result<void> accept(any_stream& peer) const override { return context_.accept(peer); }
 
  private:
   const tls::context context_;

@@ -34,8 +34,7 @@ class stream : public any_stream {
   // Errors: timed_out; those of tls_category(), and tls::errc::truncated where the peer goes away in the middle;
   // closed, busy. After an error the connection is closed. Requires: a context of a server.
   static io_result<stream> accept(const tls::context& with, any_stream over, time_limit limit = {}) {
-    require(with.is_server());
-    if (const auto done = detail::shake_hands(over, with, {}, limit); !done) return done.error();
+    if (const auto done = with.accept(over, limit); !done) return done.error();
     return stream(std::move(over));
   }
   static detail::handshake_operation<stream> async_accept(const tls::context& with, any_stream over,
@@ -73,6 +72,7 @@ class stream : public any_stream {
 
  private:
   friend class detail::handshake_operation<stream>;
+  friend class tls::context;
   explicit stream(any_stream&& over) noexcept : any_stream(std::move(over)) {}
 
   static void require(bool right_kind) {
@@ -84,5 +84,10 @@ class stream : public any_stream {
     return *result;
   }
 };
+
+inline io_result<void> context::accept(any_stream& peer, time_limit limit) const {
+  stream::require(is_server());
+  return detail::shake_hands(peer, *this, {}, limit);
+}
 
 }  // namespace eventer::inline EVENTER_ABI::tls
