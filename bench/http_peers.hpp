@@ -1,8 +1,6 @@
-// What the HTTP server is compared with: nginx, Boost.Beast's asynchronous server, and a bare epoll loop that reads no
-// request. Each answers "Hello world.\n" to everything, from one thread.
+// What the HTTP server is compared with: nginx (nginx.hpp), Boost.Beast's asynchronous server, and a bare epoll loop
+// that reads no request. Each answers "Hello world.\n" to everything, from one thread.
 #pragma once
-
-#include <fcntl.h>
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -11,23 +9,10 @@
 #include <memory>
 #include <optional>
 
+#include "nginx.hpp"
 #include "servers.hpp"
 
 namespace bench {
-
-inline int listening_socket(int& port) {
-  const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  check(fd >= 0, "socket");
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  check(::bind(fd, reinterpret_cast<sockaddr*>(&address), size) == 0, "bind");
-  check(::listen(fd, 4096) == 0, "listen");
-  check(::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) == 0, "getsockname");
-  port = ntohs(address.sin_port);
-  return fd;
-}
 
 // The price of the kernel: one edge-triggered registration a connection, read until short, as many answers as there
 // are empty lines with one write.
@@ -128,31 +113,5 @@ class beast_session : public std::enable_shared_from_this<beast_session> {
   loop.run();
   ::_exit(0);
 }
-
-// A folder with its configuration is made, and left to the system to be removed.
-[[noreturn]] inline void serve_nginx() {
-  char folder[] = "/tmp/bench_nginx_XXXXXX";
-  check(::mkdtemp(folder) != nullptr, "mkdtemp");
-  int port = 0;
-  ::close(listening_socket(port));  // one that is free now
-  const std::string path = std::string(folder) + "/nginx.conf";
-  std::FILE* const file = std::fopen(path.c_str(), "w");
-  check(file != nullptr, path.c_str());
-  std::fprintf(
-      file,
-      "daemon off; master_process off; worker_processes 1; pid %s/pid; error_log %s/error.log crit;\n"
-      "events { worker_connections 20480; }\n"
-      "http { access_log off; keepalive_requests 100000000; keepalive_timeout 600s; default_type text/plain;\n"
-      "client_body_temp_path %s; proxy_temp_path %s; fastcgi_temp_path %s; uwsgi_temp_path %s; scgi_temp_path %s;\n"
-      "server { listen 127.0.0.1:%d backlog=4096; tcp_nodelay on; location /hello { return 200 \"Hello world.\\n\"; } } }\n",
-      folder, folder, folder, folder, folder, folder, folder, port);
-  std::fclose(file);
-  const int silent = ::open("/dev/null", O_WRONLY);
-  ::dup2(silent, 2);
-  shared->port = port;
-  ::execlp("nginx", "nginx", "-c", path.c_str(), "-p", folder, static_cast<char*>(nullptr));
-  ::_exit(127);
-}
-inline bool has_nginx() { return std::system("command -v nginx >/dev/null 2>&1") == 0; }
 
 }  // namespace bench

@@ -50,6 +50,21 @@ inline void share_counters() {
   shared = ::new (memory) counters;
 }
 
+// Of this machine alone, on a port that is free. Does not block.
+inline int listening_socket(int& port) {
+  const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  check(fd >= 0, "socket");
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  check(::bind(fd, reinterpret_cast<sockaddr*>(&address), size) == 0, "bind");
+  check(::listen(fd, 4096) == 0, "listen");
+  check(::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) == 0, "getsockname");
+  port = ntohs(address.sin_port);
+  return fd;
+}
+
 // A child process that puts its port into `shared`.
 class server {
  public:
