@@ -47,10 +47,7 @@ int count_call(eventer::system::call) {
     const http::server serving(std::move(routes), {.limits = {.requests_per_connection = 0}, .max_connections = 0});
     auto acceptor = eventer::tcp_acceptor::listen("127.0.0.1:0").value();
     shared->port = acceptor.local().port();
-    while (auto client = acceptor.accept())
-      (void)eventer::spawn([context, serving, plain = std::move(*client)]() mutable {
-        if (auto peer = tls::stream::accept(context, std::move(plain))) serving(std::move(*peer));
-      });
+    (void)serving.serve(acceptor, context);
   });
   ::_exit(0);
 }
