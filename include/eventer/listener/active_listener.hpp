@@ -278,8 +278,9 @@ class active_listener : public std::enable_shared_from_this<active_listener> {
       return allowed;
     }
     EVENTER_NOINLINE bool put_layer() {
+      const endpoint peer = stream.peer();  // the kernel forgets it when the peer resets the connection
       const io_result<void> done = rules->layer->accept(stream);
-      if (!done) in.listener().end_handshake(in.here(), done.error(), stream.peer());
+      if (!done) in.listener().end_handshake(in.here(), done.error(), peer);
       return done.has_value();
     }
     EVENTER_NOINLINE void failed(const std::exception_ptr& failure) {
