@@ -173,6 +173,7 @@ TEST_CASE("what is no target, or hides something, is refused with 400, and the o
     CHECK(why.status == 400);
     REQUIRE(why.why != nullptr);
     CHECK(std::string(why.why).size() > 10);
+    CHECK(got.path() == "/");
     REQUIRE_FALSE(target::parse("/behind%20", got));
     CHECK(got.path() == "/behind ");
     CHECK_FALSE(got.has_query());

@@ -39,26 +39,12 @@ inline constexpr std::array<target_byte, 256> target_bytes = [] {
 class target {
  public:
   // Takes "/path?query", "http://authority/path?query" and "*". Authority form (CONNECT) is none of these.
-  // Returns: no refusal, or 400 and why; `into`, whose memory is used again, says nothing of use then.
+  // Returns: no refusal, or 400 and why; then `into`, whose memory is used again, is as one that was never parsed.
   static refusal parse(std::string_view text, target& into) {
     into.reset(text);
-    if (text == "*") {
-      into.raw_path_ = text;
-    } else {
-      std::string_view rest = text;
-      if (!text.starts_with('/')) {
-        const std::size_t begin = scheme_bytes(text);
-        if (begin == 0) return {400, "the target begins with neither a slash nor http://"};
-        const std::size_t end = std::min(text.find_first_of("/?#", begin), text.size());
-        into.authority_ = text.substr(begin, end - begin);
-        if (into.authority_.empty()) return {400, "the target names no host"};
-        for (const char each : into.authority_)
-          if (each == '@' || of(each) == kind::refused) return {400, "the target's host is none"};
-        rest = text.substr(end);
-      }
-      if (const refusal why = into.cut(rest)) return why;
-    }
-    return {};
+    const refusal why = into.take(text);
+    if (why) into.reset({});
+    return why;
   }
 
   std::string_view raw() const noexcept { return raw_; }
@@ -103,6 +89,21 @@ class target {
     raw_path_ = raw_query_ = authority_ = {};
     decoded_.clear();
     has_query_ = is_decoded_ = false;
+  }
+  refusal take(std::string_view text) {
+    if (text == "*") {
+      raw_path_ = text;
+      return {};
+    }
+    if (text.starts_with('/')) return cut(text);
+    const std::size_t begin = scheme_bytes(text);
+    if (begin == 0) return {400, "the target begins with neither a slash nor http://"};
+    const std::size_t end = std::min(text.find_first_of("/?#", begin), text.size());
+    authority_ = text.substr(begin, end - begin);
+    if (authority_.empty()) return {400, "the target names no host"};
+    for (const char each : authority_)
+      if (each == '@' || of(each) == kind::refused) return {400, "the target's host is none"};
+    return cut(text.substr(end));
   }
   refusal cut(std::string_view text) {
     bool as_it_is = true;
