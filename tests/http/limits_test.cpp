@@ -169,6 +169,56 @@ TEST_CASE("the last request that a connection may have says so") {
   });
 }
 
+TEST_CASE("a route may have times of its own for bodies and answers") {
+  const auto stalled = std::make_shared<std::error_code>();
+  run_virtually([stalled] {
+    http::router routes;
+    const auto large = [stalled](http::request&, http::response& answer) {
+      const auto done = answer.write(std::string(100'000, 'x'));
+      *stalled = done ? std::error_code() : done.error();
+    };
+    routes.post("/", &echo);
+    routes.post("/quick", &echo).body_idle(2s);
+    routes.post("/patient", &echo).body_idle(0s);
+    routes.get("/", large);
+    routes.get("/quick", large).response_stall(2s);
+    const http::server server(std::move(routes), {.limits = {.body_idle = 10s, .response_stall = 10s}});
+    const struct {
+      const char* path;
+      eventer::duration until;
+    } rows[] = {{"/", 10s}, {"/quick", 2s}, {"/patient", 1000s}};
+    for (const auto& each : rows) {
+      CAPTURE(each.path);
+      served peer(server);
+      peer.patience = 1000s;
+      const auto begin = eventer::event_loop::current().now();
+      REQUIRE(peer.send("POST " + std::string(each.path) + " HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nx"));
+      CHECK(peer.read().status == (each.until < 1000s ? 408 : 0));
+      CHECK(since(begin) == each.until);
+    }
+    for (const auto& [path, until] : {std::pair("/", 10s), std::pair("/quick", 2s)}) {
+      CAPTURE(path);
+      *stalled = {};
+      served peer(server, {.capacity = 1000});
+      REQUIRE(peer.send(get(path)));
+      eventer::sleep_for(until - 1ms);
+      CHECK_FALSE(*stalled);
+      eventer::sleep_for(2ms);
+      CHECK(*stalled == std::errc::timed_out);
+    }
+  });
+}
+
+TEST_CASE("who may use a route must be a network: another rule is refused when it is added") {
+  http::router routes;
+  http::route& route = routes.get("/", &hello);
+  for (const char* const rule : {"", "localhost", "10.0.0.0/33", "10.0.0.1/8", "::1/129", "10.0.0.0/8 "}) {
+    CAPTURE(rule);
+    CHECK_THROWS_AS(route.allow(rule), std::invalid_argument);
+    CHECK_THROWS_AS(route.deny(rule), std::invalid_argument);
+  }
+}
+
 TEST_CASE("limits of zero are none") {
   run_virtually([] {
     const http::server server =

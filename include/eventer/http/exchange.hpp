@@ -21,17 +21,24 @@ namespace eventer::inline EVENTER_ABI::http::detail {
 // What a server serves; the same for all loops, and never changed.
 struct service {
   service(router&& from, server_options&& with) : routes(std::move(from)), options(std::move(with)) {
-    http::limits& bounds = options.limits;
-    for (duration* const each : {&bounds.header_time, &bounds.body_idle, &bounds.request_time, &bounds.response_stall,
-                                 &bounds.keep_alive_idle})
-      if (*each <= duration::zero()) *each = duration::max();
-    for_heads = bounds;
+    options.limits = without_zeros(options.limits);
+    for_heads = options.limits;
     for_heads.body = UINT64_MAX;  // the route decides
     routes.table_.compile();
     for (const route& each : routes.routes_) {
-      http::limits& for_it = by_route.emplace_back(bounds);
+      http::limits for_it = options.limits;
       if (each.body_limit_) for_it.body = *each.body_limit_;
+      if (each.body_idle_) for_it.body_idle = *each.body_idle_;
+      if (each.response_stall_) for_it.response_stall = *each.response_stall_;
+      by_route.push_back(without_zeros(for_it));
     }
+  }
+  // A time of zero is none.
+  static http::limits without_zeros(http::limits bounds) noexcept {
+    for (duration* const each : {&bounds.header_time, &bounds.body_idle, &bounds.request_time, &bounds.response_stall,
+                                 &bounds.keep_alive_idle})
+      if (*each <= duration::zero()) *each = duration::max();
+    return bounds;
   }
 
   router routes;
@@ -130,6 +137,7 @@ class exchange {
     const route* const found = asked_.match_ ? &by_->routes.routes_[asked_.match_.route()] : nullptr;
     const limits& for_body = found != nullptr ? by_->by_route[asked_.match_.route()] : bounds();
     asked_.body_.begin(*stream_, asked_.head_, for_body, body_deadline_);
+    answer_.stall_ = for_body.response_stall;
     if (asked_.body_.is_too_large())
       fail(413);
     else

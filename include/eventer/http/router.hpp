@@ -48,9 +48,18 @@ class route {
     loopback_only_ = false;
     return *this;
   }
-  // In the place of limits::body.
+  // In the place of the server's: of limits::body, body_idle and response_stall. Zero times: none. What holds for heads
+  // and connections is the server's, which does not know the route yet, or any more.
   route& body_limit(std::uint64_t bytes) noexcept {
     body_limit_ = bytes;
+    return *this;
+  }
+  route& body_idle(duration limit) noexcept {
+    body_idle_ = limit;
+    return *this;
+  }
+  route& response_stall(duration limit) noexcept {
+    response_stall_ = limit;
     return *this;
   }
   // Around the handler, behind what the router has for all.
@@ -84,6 +93,7 @@ class route {
   access_list access_;
   bool loopback_only_ = false, watches_client_ = false;
   std::optional<std::uint64_t> body_limit_;
+  std::optional<duration> body_idle_, response_stall_;
   next::chain around_;
 };
 
