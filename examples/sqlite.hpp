@@ -118,6 +118,12 @@ class database {
 // because the disk is stuck, still finds its connection.
 template <class Connection>
 class pool {
+  struct connections {
+    std::string path;
+    std::mutex mutex;  // for a moment
+    std::vector<std::unique_ptr<Connection>> free;
+  };
+
  public:
   // Opens the first one, and blocks meanwhile. Errors: std::system_error.
   explicit pool(std::string path) {
@@ -147,16 +153,11 @@ class pool {
     Connection* operator->() const noexcept { return mine_.get(); }
 
    private:
-    std::shared_ptr<typename pool::connections> from_;
+    std::shared_ptr<connections> from_;
     std::unique_ptr<Connection> mine_;
   };
 
  private:
-  struct connections {
-    std::string path;
-    std::mutex mutex;  // for a moment
-    std::vector<std::unique_ptr<Connection>> free;
-  };
   std::shared_ptr<connections> shared_ = std::make_shared<connections>();
 };
 

@@ -53,13 +53,16 @@ void let_others_use_the_stack() {
 }
 
 int counter = 0;
-std::atomic<int> arrived{0};
+std::atomic<int> arrived{0}, done{0};
 [[gnu::noinline]] void counts_without_a_lock() {
   let_others_use_the_stack();
   // Relaxed: it orders nothing.
   arrived.fetch_add(1, std::memory_order_relaxed);
   while (arrived.load(std::memory_order_relaxed) < 2) eventer::yield();
   ++counter;
+  // A loop that ends before the other one has counted might order what they do.
+  done.fetch_add(1, std::memory_order_relaxed);
+  while (done.load(std::memory_order_relaxed) < 2) eventer::yield();
 }
 
 [[gnu::noinline]] void overflows_an_int() {
