@@ -106,6 +106,7 @@ TEST_CASE("400 connections at a limit of 128 descriptors: some are shed, and aft
   rlimit own{};
   ::getrlimit(RLIMIT_NOFILE, &own);
   if (own.rlim_cur < 600) EVENTER_SKIP("needs 600 descriptors (ulimit -n)");
+  if (EVENTER_ASAN) EVENTER_SKIP("UBSan looks at virtual calls through a pipe, for which there is no descriptor");
   for (const bool hand_over : {false, true}) {
     int ends[2];
     REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
