@@ -8,69 +8,21 @@
 #include <CLI/CLI.hpp>
 #include <eventer/eventer.hpp>
 
-#include "servers.hpp"
+#include "figures.hpp"
 #include "stackless.hpp"
 
 namespace {
 
 using bench::check;
 using bench::client;
+using bench::client_core;
 using bench::server;
+using bench::server_core;
 using bench::shared;
 
-constexpr int server_core = 0, client_core = 1;
-
-int listening_socket(int& port) {
-  const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-  check(fd >= 0, "socket");
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  check(::bind(fd, reinterpret_cast<sockaddr*>(&address), size) == 0, "bind");
-  check(::listen(fd, 4096) == 0, "listen");
-  check(::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) == 0, "getsockname");
-  port = ntohs(address.sin_port);
-  return fd;
-}
-
-// The floor: one edge-triggered registration a connection, read until short, one write, no state.
+// The floor.
 [[noreturn]] void serve_bare() {
-  int port = 0;
-  const int listener = listening_socket(port);
-  const int set = ::epoll_create1(0);
-  epoll_event event{}, events[256];
-  event.events = EPOLLIN;
-  event.data.fd = listener;
-  ::epoll_ctl(set, EPOLL_CTL_ADD, listener, &event);
-  shared->port = port;
-  static char bytes[65536];
-  const auto count = [] { shared->system_calls.fetch_add(1, std::memory_order_relaxed); };
-  for (;;) {
-    const int ready = ::epoll_wait(set, events, 256, -1);
-    count();
-    for (int i = 0; i < ready; ++i) {
-      const int fd = events[i].data.fd;
-      if (fd == listener) {
-        for (int client; (client = ::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK)) >= 0;) {
-          const int on = 1;
-          ::setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-          event.events = EPOLLIN | EPOLLRDHUP | EPOLLET;
-          event.data.fd = client;
-          ::epoll_ctl(set, EPOLL_CTL_ADD, client, &event);
-        }
-        continue;
-      }
-      const ssize_t got = ::recv(fd, bytes, sizeof bytes, 0);
-      count();
-      if (got <= 0) {
-        if (got == 0 || errno != EAGAIN) ::close(fd);
-        continue;
-      }
-      (void)!::send(fd, bytes, static_cast<std::size_t>(got), MSG_NOSIGNAL);
-      count();
-    }
-  }
+  bench::serve_bare_epoll([](std::string_view bytes) { return bytes; });
 }
 
 int count_call(eventer::system::call) {
@@ -127,34 +79,24 @@ struct contestant {
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::size_t connections = 50, idle = 10'000;
-  int rounds = 5;
-  double seconds = 1;
-  std::string json;
+  std::size_t connections = 50;
+  bench::run_options options;
   CLI::App app{"TCP echo from coroutines against a bare epoll loop."};
   app.add_option("--connections", connections, "at once, in ping-pong")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
-  app.add_option("--idle", idle, "idle connections whose memory is measured; 0: none")
-      ->check(CLI::Range(0, 20'000))
-      ->capture_default_str();
-  app.add_option("--rounds", rounds, "measured rounds, interleaved")->check(CLI::Range(1, 100))->capture_default_str();
-  app.add_option("--seconds", seconds, "of each round")->check(CLI::Range(0.01, 60.0))->capture_default_str();
-  app.add_option("--json", json, "write the figures to this file");
+  options.add_to(app);
   CLI11_PARSE(app, argc, argv);
   try {
     bench::share_counters();
-    const std::size_t idle_possible = idle == 0 ? 0 : bench::possible_connections(idle);
-    if (idle_possible < idle)
-      std::printf("only %zu idle connections: the limit of descriptors does not allow more\n", idle_possible);
-
+    const std::size_t idle_possible = options.possible_idle();
     contestant all[] = {{"bare epoll loop", serve_bare, {}, {}, {}},
                         {"coroutine, 128-byte buffer", serve_coroutines<false>, {}, {}, {}},
                         {"coroutine, borrowed buffer", serve_coroutines<true>, {}, {}, {}},
                         {"C++20 coroutine, co_await", serve_stackless, {}, {}, {}}};
     // A server forks before the client has threads or connections: each child has its own counters only through
     // `shared`.
-    for (int round = -1; round < rounds; ++round)
+    for (int round = -1; round < options.rounds; ++round)
       for (contestant& each : all) {
         const server running(each.serve, server_core);
         bench::pin_to_core(client_core);
@@ -163,7 +105,7 @@ int main(int argc, char** argv) {
         peer.ping_pong(0.05);
         const std::uint64_t calls = shared->system_calls;
         const double cpu = running.cpu(), user = running.user_cpu();
-        const auto answered = static_cast<double>(peer.ping_pong(seconds));
+        const auto answered = static_cast<double>(peer.ping_pong(options.seconds));
         if (round < 0) continue;
         each.calls.samples.push_back(static_cast<double>(shared->system_calls - calls) / answered);
         each.cpu.samples.push_back((running.cpu() - cpu) / answered);
@@ -173,11 +115,7 @@ int main(int argc, char** argv) {
       for (contestant& each : all) {
         const server running(each.serve, server_core);
         client peer(running.port);
-        peer.open(std::min<std::size_t>(100, idle_possible));
-        const std::size_t before = running.resident();
-        peer.open(idle_possible);
-        each.idle_bytes = static_cast<double>(running.resident() - before) /
-                          static_cast<double>(idle_possible - std::min<std::size_t>(100, idle_possible - 1));
+        each.idle_bytes = bench::idle_bytes(running, peer, idle_possible);
       }
 
     std::printf("TCP echo of 64 bytes, %zu connections, one server thread\n", connections);
@@ -198,9 +136,9 @@ int main(int argc, char** argv) {
       if (idle_possible > 0)
         bench::goal((std::string(each.name) + ": bytes an idle connection").c_str(), each.idle_bytes, 500, " B");
     }
-    if (json.empty()) return 0;
-    std::FILE* const file = std::fopen(json.c_str(), "w");
-    check(file != nullptr, json.c_str());
+    if (options.json.empty()) return 0;
+    std::FILE* const file = std::fopen(options.json.c_str(), "w");
+    check(file != nullptr, options.json.c_str());
     std::fprintf(file, "{\"connections\":%zu,\"servers\":[", connections);
     for (const contestant& each : all)
       std::fprintf(

@@ -8,16 +8,18 @@
 #include <eventer/eventer.hpp>
 #include <eventer/http.hpp>
 
+#include "figures.hpp"
 #include "http_peers.hpp"
 
 namespace {
 
 using bench::check;
 using bench::client;
+using bench::client_core;
+using bench::figures;
 using bench::server;
+using bench::server_core;
 using bench::shared;
-
-constexpr int server_core = 0, client_core = 1;
 
 int count_call(eventer::system::call) {
   shared->system_calls.fetch_add(1, std::memory_order_relaxed);
@@ -66,9 +68,6 @@ constexpr setting settings[] = {{"1 connection", 1, 1},
                                 {"50 connections, 16 pipelined", 50, 16}};
 constexpr std::size_t setting_count = sizeof settings / sizeof settings[0];
 
-struct figures {
-  bench::measurement cpu, user, rate, slowest, calls;
-};
 struct contestant {
   const char* name;
   void (*serve)();
@@ -86,27 +85,14 @@ void measure(contestant& each, std::size_t which, double seconds, bool keep) {
   client peer(running.port, what);
   peer.open(with.connections);
   peer.ping_pong(0.05);
-  const std::uint64_t calls = shared->system_calls;
-  const double cpu = running.cpu(), user = running.user_cpu(), start = bench::nanoseconds();
-  const auto answered = static_cast<double>(peer.ping_pong(seconds));
-  const double took = bench::nanoseconds() - start;
-  if (!keep) return;
-  figures& of = each.of[which];
-  of.calls.samples.push_back(static_cast<double>(shared->system_calls - calls) / answered);
-  of.cpu.samples.push_back((running.cpu() - cpu) / answered);
-  of.user.samples.push_back((running.user_cpu() - user) / answered);
-  of.rate.samples.push_back(answered / took * 1e9);
-  of.slowest.samples.push_back(peer.latency(99));
+  figures unused;  // the first round warms up
+  (keep ? each.of[which] : unused).measure(running, peer, [&] { return peer.ping_pong(seconds); });
 }
 
 void measure_idle(contestant& each, std::size_t count) {
   const server running(each.serve, server_core);
   client peer(running.port, hello(running.port));
-  const std::size_t first = std::min<std::size_t>(100, count / 2);
-  peer.open(first);
-  const std::size_t before = running.resident();
-  peer.open(count);
-  each.idle_bytes = static_cast<double>(running.resident() - before) / static_cast<double>(count - first);
+  each.idle_bytes = bench::idle_bytes(running, peer, count);
 }
 
 void write_json(const std::string& path, const std::vector<contestant>& all) {
@@ -116,12 +102,11 @@ void write_json(const std::string& path, const std::vector<contestant>& all) {
   for (const contestant& each : all) {
     std::fprintf(file, "%s{\"name\":\"%s\",\"idle_bytes\":%.0f,\"settings\":[", &each == &all[0] ? "" : ",", each.name,
                  each.idle_bytes);
-    for (std::size_t i = 0; i < setting_count; ++i)
-      std::fprintf(
-          file,
-          "%s{\"name\":\"%s\",\"cpu_ns\":%.0f,\"user_ns\":%.0f,\"per_second\":%.0f,\"p99_ns\":%.0f,\"system_calls\":%.3f}",
-          i == 0 ? "" : ",", settings[i].name, each.of[i].cpu.middle(), each.of[i].user.middle(),
-          each.of[i].rate.middle(), each.of[i].slowest.middle(), each.counts_calls ? each.of[i].calls.middle() : 0);
+    for (std::size_t i = 0; i < setting_count; ++i) {
+      std::fprintf(file, "%s{\"name\":\"%s\",", i == 0 ? "" : ",", settings[i].name);
+      each.of[i].write(file, each.counts_calls);
+      std::fprintf(file, "}");
+    }
     std::fprintf(file, "]}");
   }
   std::fprintf(file, "]}\n");
@@ -131,23 +116,13 @@ void write_json(const std::string& path, const std::vector<contestant>& all) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::size_t idle = 10'000;
-  int rounds = 5;
-  double seconds = 1;
-  std::string json;
+  bench::run_options options;
   CLI::App app{"HTTP hello over keep-alive against nginx, Boost.Beast and a bare epoll loop."};
-  app.add_option("--idle", idle, "idle connections whose memory is measured; 0: none")
-      ->check(CLI::Range(0, 20'000))
-      ->capture_default_str();
-  app.add_option("--rounds", rounds, "measured rounds, interleaved")->check(CLI::Range(1, 100))->capture_default_str();
-  app.add_option("--seconds", seconds, "of each round")->check(CLI::Range(0.01, 60.0))->capture_default_str();
-  app.add_option("--json", json, "write the figures to this file");
+  options.add_to(app);
   CLI11_PARSE(app, argc, argv);
   try {
     bench::share_counters();
-    const std::size_t idle_possible = idle == 0 ? 0 : bench::possible_connections(idle);
-    if (idle_possible < idle)
-      std::printf("only %zu idle connections: the limit of descriptors does not allow more\n", idle_possible);
+    const std::size_t idle_possible = options.possible_idle();
     (void)bench::possible_connections(1000);
     std::vector<contestant> all{{"bare epoll loop, no parser", bench::serve_bare_http, true, {}, 0},
                                 {"eventer", serve_eventer, true, {}, 0},
@@ -157,28 +132,19 @@ int main(int argc, char** argv) {
     else
       std::printf("nginx is not installed (apt-get install nginx-light): compared without it\n");
 
-    for (int round = -1; round < rounds; ++round)
+    for (int round = -1; round < options.rounds; ++round)
       for (std::size_t which = 0; which < setting_count; ++which)
-        for (contestant& each : all) measure(each, which, round < 0 ? seconds / 10 : seconds, round >= 0);
+        for (contestant& each : all)
+          measure(each, which, round < 0 ? options.seconds / 10 : options.seconds, round >= 0);
     if (idle_possible > 1)
       for (contestant& each : all) measure_idle(each, idle_possible);
 
     const contestant& ours = all[1];
     const contestant& peer = all.back();
     for (std::size_t which = 0; which < setting_count; ++which) {
-      std::printf("%s, \"Hello world.\" over keep-alive, one server thread\n", settings[which].name);
-      bench::table table({"server", "CPU ns/request", "to the last", "of it user", "requests/s", "to the last",
-                          "p99 us", "to the last", "system calls/request"});
-      for (const contestant& each : all) {
-        const figures &of = each.of[which], &last = peer.of[which];
-        table.row({each.name, bench::number(of.cpu.middle(), 0), bench::times(of.cpu.ratio_to(last.cpu)),
-                   bench::number(of.user.middle(), 0), bench::number(of.rate.middle(), 0),
-                   bench::times(of.rate.ratio_to(last.rate)), bench::number(of.slowest.middle() / 1000, 0),
-                   bench::times(of.slowest.ratio_to(last.slowest)),
-                   each.counts_calls ? bench::number(of.calls.middle(), 2) : "-"});
-      }
-      table.print();
-      std::printf("\n");
+      std::vector<bench::figures_of_server> rows;
+      for (const contestant& each : all) rows.push_back({each.name, &each.of[which], each.counts_calls});
+      bench::print(std::string(settings[which].name) + ", \"Hello world.\" over keep-alive", "request", rows);
     }
     if (idle_possible > 1) {
       std::printf("%zu idle connections, each after one exchange\n", idle_possible);
@@ -197,7 +163,7 @@ int main(int argc, char** argv) {
       bench::goal("p99 to nginx, 500 connections", ours.of[2].slowest.ratio_to(peer.of[2].slowest), 1.0, "x");
       bench::goal("time a pipelined request to nginx", 1 / ours.of[3].rate.ratio_to(peer.of[3].rate), 0.25, "x");
     }
-    if (!json.empty()) write_json(json, all);
+    if (!options.json.empty()) write_json(options.json, all);
     return 0;
   } catch (const std::exception& failure) {
     return std::fprintf(stderr, "http: %s\n", failure.what()), 1;

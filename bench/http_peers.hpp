@@ -14,50 +14,16 @@
 
 namespace bench {
 
-// The price of the kernel: one edge-triggered registration a connection, read until short, as many answers as there
-// are empty lines with one write.
+// As many answers as there are empty lines.
 [[noreturn]] inline void serve_bare_http() {
-  static const std::string answer =
-      "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 13\r\n\r\nHello world.\n";
-  int port = 0;
-  const int listener = listening_socket(port);
-  const int set = ::epoll_create1(0);
-  epoll_event event{}, events[256];
-  event.events = EPOLLIN;
-  event.data.fd = listener;
-  ::epoll_ctl(set, EPOLL_CTL_ADD, listener, &event);
-  shared->port = port;
-  static char bytes[65536];
   std::string answers;
-  const auto count = [] { shared->system_calls.fetch_add(1, std::memory_order_relaxed); };
-  for (;;) {
-    const int ready = ::epoll_wait(set, events, 256, -1);
-    count();
-    for (int i = 0; i < ready; ++i) {
-      const int fd = events[i].data.fd;
-      if (fd == listener) {
-        for (int client; (client = ::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK)) >= 0;) {
-          const int on = 1;
-          ::setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-          event.events = EPOLLIN | EPOLLRDHUP | EPOLLET;
-          event.data.fd = client;
-          ::epoll_ctl(set, EPOLL_CTL_ADD, client, &event);
-        }
-        continue;
-      }
-      const ssize_t got = ::recv(fd, bytes, sizeof bytes, 0);
-      count();
-      if (got <= 0) {
-        if (got == 0 || errno != EAGAIN) ::close(fd);
-        continue;
-      }
-      answers.clear();
-      std::string_view rest(bytes, static_cast<std::size_t>(got));
-      for (std::size_t end; (end = rest.find("\r\n\r\n")) != rest.npos; rest.remove_prefix(end + 4)) answers += answer;
-      (void)!::send(fd, answers.data(), answers.size(), MSG_NOSIGNAL);
-      count();
-    }
-  }
+  serve_bare_epoll([&answers](std::string_view rest) -> std::string_view {
+    static const std::string answer =
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 13\r\n\r\nHello world.\n";
+    answers.clear();
+    for (std::size_t end; (end = rest.find("\r\n\r\n")) != rest.npos; rest.remove_prefix(end + 4)) answers += answer;
+    return answers;
+  });
 }
 
 // As in Beast's example of an asynchronous server, with what it leaves out for brevity left out.

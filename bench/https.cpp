@@ -13,15 +13,18 @@
 #include <eventer/tls.hpp>
 
 #include "../tests/tls/certificates.hpp"
+#include "figures.hpp"
 #include "https_client.hpp"
 #include "https_peers.hpp"
 
 namespace {
 
+using bench::client_core;
+using bench::figures;
 using bench::server;
+using bench::server_core;
 using bench::shared;
 
-constexpr int server_core = 0, client_core = 1;
 constexpr std::size_t connections = 50, handshakes_at_once = 20;
 constexpr const char* body = "Hello world.\n";
 const std::string head = "GET /hello HTTP/1.1\r\nHost: localhost\r\nUser-Agent: bench\r\nAccept: */*\r\n";
@@ -54,9 +57,6 @@ int count_call(eventer::system::call) {
 [[noreturn]] void serve_nginx() { bench::run_nginx_tls(identity->certificate(), identity->key()); }
 [[noreturn]] void serve_bare() { bench::bare_https(identity->certificate(), identity->key()).run(); }
 
-struct figures {
-  bench::measurement cpu, user, rate, slowest, calls;
-};
 struct contestant {
   const char* name;
   void (*serve)();
@@ -65,33 +65,19 @@ struct contestant {
   double idle_bytes = 0;
 };
 
-// `work` answers how much it has done.
-template <class F>
-void measure(const server& running, bench::tls_client& peer, figures& into, F&& work) {
-  const std::uint64_t calls = shared->system_calls;
-  const double cpu = running.cpu(), user = running.user_cpu(), start = bench::nanoseconds();
-  const auto done = static_cast<double>(work());
-  const double took = bench::nanoseconds() - start;
-  into.calls.samples.push_back(static_cast<double>(shared->system_calls - calls) / done);
-  into.cpu.samples.push_back((running.cpu() - cpu) / done);
-  into.user.samples.push_back((running.user_cpu() - user) / done);
-  into.rate.samples.push_back(done / took * 1e9);
-  into.slowest.samples.push_back(peer.latency(99));
-}
-
 void measure_requests(figures& into, void (*serve)(), double seconds) {
   const server running(serve, server_core);
   bench::pin_to_core(client_core);
   bench::tls_client peer(running.port, ask, body);
   peer.open(connections);
   peer.ping_pong(0.05);
-  measure(running, peer, into, [&] { return peer.ping_pong(seconds); });
+  into.measure(running, peer, [&] { return peer.ping_pong(seconds); });
 }
 void measure_handshakes(figures& into, void (*serve)(), double seconds) {
   const server running(serve, server_core);
   bench::tls_client peer(running.port, ask_once, body);
   peer.one_each(0.05, handshakes_at_once);
-  measure(running, peer, into, [&] { return peer.one_each(seconds, handshakes_at_once); });
+  into.measure(running, peer, [&] { return peer.one_each(seconds, handshakes_at_once); });
   if (peer.tickets() != 0) throw std::runtime_error("a server gives tickets, which the others do not");
 }
 
@@ -100,35 +86,13 @@ void measure_idle(contestant& each, std::size_t count) {
   ::malloc_trim(0);
   const server running(each.serve, server_core);
   bench::tls_client peer(running.port, ask, body);
-  const std::size_t first = std::min<std::size_t>(100, count / 2);
-  peer.open(first);
-  const std::size_t before = running.resident();
-  peer.open(count);
-  each.idle_bytes = static_cast<double>(running.resident() - before) / static_cast<double>(count - first);
+  each.idle_bytes = bench::idle_bytes(running, peer, count);
 }
 
 void print(const char* title, const char* what, const std::vector<contestant>& all, figures contestant::*which) {
-  std::printf("%s, one server thread\n", title);
-  const std::string of = what;
-  bench::table table({"server", "CPU ns/" + of, "to the last", "of it user", of + "s/s", "to the last", "p99 us",
-                      "to the last", "system calls/" + of});
-  for (const contestant& each : all) {
-    const figures &here = each.*which, &last = all.back().*which;
-    table.row({each.name, bench::number(here.cpu.middle(), 0), bench::times(here.cpu.ratio_to(last.cpu)),
-               bench::number(here.user.middle(), 0), bench::number(here.rate.middle(), 0),
-               bench::times(here.rate.ratio_to(last.rate)), bench::number(here.slowest.middle() / 1000, 0),
-               bench::times(here.slowest.ratio_to(last.slowest)),
-               each.counts_calls ? bench::number(here.calls.middle(), 2) : "-"});
-  }
-  table.print();
-  std::printf("\n");
-}
-
-void write_figures(std::FILE* file, const char* name, const contestant& each, const figures& of) {
-  std::fprintf(file,
-               ",\"%s\":{\"cpu_ns\":%.0f,\"user_ns\":%.0f,\"per_second\":%.0f,\"p99_ns\":%.0f,\"system_calls\":%.3f}",
-               name, of.cpu.middle(), of.user.middle(), of.rate.middle(), of.slowest.middle(),
-               each.counts_calls ? of.calls.middle() : 0);
+  std::vector<bench::figures_of_server> rows;
+  for (const contestant& each : all) rows.push_back({each.name, &(each.*which), each.counts_calls});
+  bench::print(title, what, rows);
 }
 void write_json(const std::string& path, const std::vector<contestant>& all) {
   std::FILE* const file = std::fopen(path.c_str(), "w");
@@ -137,9 +101,11 @@ void write_json(const std::string& path, const std::vector<contestant>& all) {
   for (const contestant& each : all) {
     std::fprintf(file, "%s{\"name\":\"%s\",\"idle_bytes\":%.0f", &each == &all[0] ? "" : ",", each.name,
                  each.idle_bytes);
-    write_figures(file, "requests", each, each.requests);
-    write_figures(file, "handshakes", each, each.handshakes);
-    std::fprintf(file, "}");
+    std::fprintf(file, ",\"requests\":{");
+    each.requests.write(file, each.counts_calls);
+    std::fprintf(file, "},\"handshakes\":{");
+    each.handshakes.write(file, each.counts_calls);
+    std::fprintf(file, "}}");
   }
   std::fprintf(file, "]}\n");
   bench::check(std::fclose(file) == 0, path.c_str());
@@ -148,24 +114,15 @@ void write_json(const std::string& path, const std::vector<contestant>& all) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::size_t idle = 2000;
-  int rounds = 5;
-  double seconds = 1;
-  std::string json;
+  bench::run_options options;
+  options.idle = 2000;
   CLI::App app{"HTTPS hello against nginx and a bare epoll loop: keep-alive, full handshakes, idle connections."};
-  app.add_option("--idle", idle, "idle connections whose memory is measured; 0: none")
-      ->check(CLI::Range(0, 20'000))
-      ->capture_default_str();
-  app.add_option("--rounds", rounds, "measured rounds, interleaved")->check(CLI::Range(1, 100))->capture_default_str();
-  app.add_option("--seconds", seconds, "of each round")->check(CLI::Range(0.01, 60.0))->capture_default_str();
-  app.add_option("--json", json, "write the figures to this file");
+  options.add_to(app);
   CLI11_PARSE(app, argc, argv);
   try {
     ::signal(SIGPIPE, SIG_IGN);  // OpenSSL writes to sockets as to files; the bare loop and the client do it with that
     bench::share_counters();
-    const std::size_t idle_possible = idle == 0 ? 0 : bench::possible_connections(idle);
-    if (idle_possible < idle)
-      std::printf("only %zu idle connections: the limit of descriptors does not allow more\n", idle_possible);
+    const std::size_t idle_possible = options.possible_idle();
     (void)bench::possible_connections(1000);
     const certificates made;
     identity = &made;
@@ -176,11 +133,13 @@ int main(int argc, char** argv) {
     else
       std::printf("nginx is not installed (apt-get install nginx-light): compared without it\n");
 
-    for (int round = -1; round < rounds; ++round)
+    for (int round = -1; round < options.rounds; ++round)
       for (contestant& each : all) {
         figures unused;  // the first round warms up
-        measure_requests(round < 0 ? unused : each.requests, each.serve, round < 0 ? seconds / 10 : seconds);
-        measure_handshakes(round < 0 ? unused : each.handshakes, each.serve, round < 0 ? seconds / 10 : seconds);
+        measure_requests(round < 0 ? unused : each.requests, each.serve,
+                         round < 0 ? options.seconds / 10 : options.seconds);
+        measure_handshakes(round < 0 ? unused : each.handshakes, each.serve,
+                           round < 0 ? options.seconds / 10 : options.seconds);
       }
     if (idle_possible > 1)
       for (contestant& each : all) measure_idle(each, idle_possible);
@@ -201,7 +160,7 @@ int main(int argc, char** argv) {
       bench::goal("time a request to nginx", 1 / ours.requests.rate.ratio_to(peer.requests.rate), 1.0, "x");
       bench::goal("CPU a full handshake to nginx", ours.handshakes.cpu.ratio_to(peer.handshakes.cpu), 0.95, "x");
     }
-    if (!json.empty()) write_json(json, all);
+    if (!options.json.empty()) write_json(options.json, all);
     return 0;
   } catch (const std::exception& failure) {
     return std::fprintf(stderr, "https: %s\n", failure.what()), 1;

@@ -1,6 +1,7 @@
 // A world that breaks: system calls that fail, connections that are reset at every byte, coroutines that are cancelled
 // at every wait, loops that end.
 #include "../captured_log.hpp"
+#include "../one_fault.hpp"
 #include "../plain_descriptors.hpp"
 #include "../virtual_run.hpp"
 #include "http_client.hpp"
@@ -9,32 +10,6 @@ using namespace http_test;
 using system_call = eventer::system::call;
 
 namespace {
-
-// Lets the nth call of one kind fail.
-class one_fault {
- public:
-  one_fault(system_call which, int error, int nth) {
-    now_ = {which, error, nth, 0, false};
-    eventer::system::fault_hook = &answer_call;
-  }
-  one_fault(const one_fault&) = delete;
-  one_fault& operator=(const one_fault&) = delete;
-  ~one_fault() { eventer::system::fault_hook = nullptr; }
-  bool happened() const { return now_.happened; }
-
- private:
-  struct plan {
-    system_call which;
-    int error, nth, seen;
-    bool happened;
-  };
-  static int answer_call(system_call which) {
-    if (which != now_.which || ++now_.seen != now_.nth) return 0;
-    now_.happened = true;
-    return now_.error;
-  }
-  static inline thread_local plan now_{};
-};
 
 // Counts itself, so that a handler that is not unwound is found.
 struct alive {

@@ -8,6 +8,7 @@
 
 #include "../captured_log.hpp"
 #include "../catch.hpp"
+#include "../one_fault.hpp"
 #include "../plain_descriptors.hpp"
 #include "../two_worlds.hpp"
 #include "eventer/eventer.hpp"
@@ -16,34 +17,6 @@ using namespace std::chrono_literals;
 using call = eventer::system::call;
 
 namespace {
-
-// Lets the nth call of one kind fail, and the `times - 1` after it.
-class one_fault {
- public:
-  one_fault(call which, int error, int nth, int times = 1) {
-    now_ = {which, error, nth, times, 0, false};
-    eventer::system::fault_hook = &answer;
-  }
-  one_fault(const one_fault&) = delete;
-  one_fault& operator=(const one_fault&) = delete;
-  ~one_fault() { eventer::system::fault_hook = nullptr; }
-  bool happened() const { return now_.happened; }
-
- private:
-  struct plan {
-    call which;
-    int error, nth, times, seen;
-    bool happened;
-  };
-  static int answer(call which) {
-    if (which != now_.which) return 0;
-    ++now_.seen;
-    if (now_.seen < now_.nth || now_.seen >= now_.nth + now_.times) return 0;
-    now_.happened = true;
-    return now_.error;
-  }
-  static inline thread_local plan now_{};
-};
 
 const call calls[] = {
     call::accept4,        call::bind,

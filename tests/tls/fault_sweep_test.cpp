@@ -1,6 +1,7 @@
 // Every system call of a TLS client and server fails once, in turn, with every errno that a kernel may have in store:
 // nothing hangs, no byte is wrong, no descriptor stays open; and sends that take one byte each lose nothing.
 #include "../catch.hpp"
+#include "../one_fault.hpp"
 #include "../plain_descriptors.hpp"
 #include "../virtual_run.hpp"
 #include "tls_pairs.hpp"
@@ -9,35 +10,6 @@ using namespace std::chrono_literals;
 using call = eventer::system::call;
 
 namespace {
-
-// Lets the nth call of one kind fail; every `every`th, where that is not 0.
-class one_fault {
- public:
-  one_fault(call which, int error, int nth, int every = 0) {
-    now_ = {which, error, nth, every, 0, false};
-    eventer::system::fault_hook = &answer;
-  }
-  one_fault(const one_fault&) = delete;
-  one_fault& operator=(const one_fault&) = delete;
-  ~one_fault() { eventer::system::fault_hook = nullptr; }
-  bool happened() const { return now_.happened; }
-
- private:
-  struct plan {
-    call which;
-    int error, nth, every, seen;
-    bool happened;
-  };
-  static int answer(call which) {
-    if (which != now_.which) return 0;
-    ++now_.seen;
-    const bool hit = now_.every != 0 ? now_.seen % now_.every == 0 : now_.seen == now_.nth;
-    if (!hit) return 0;
-    now_.happened = true;
-    return now_.error;
-  }
-  static inline thread_local plan now_{};
-};
 
 // Talks over TLS; "ok", "failed", or what is wrong.
 std::string talk_once(tcp_pair streams, const tls::context& server, const tls::context& client) {
@@ -91,7 +63,7 @@ TEST_CASE("TLS: interrupted all the time, it loses nothing") {
     const auto client = test_certificates().client({.resume = false});
     for (const call which : {call::recv, call::send}) {
       auto streams = connected_pair();
-      const one_fault fault(which, EINTR, 0, 2);
+      const one_fault fault = one_fault::every(2, which, EINTR);
       CHECK(talk_once(std::move(streams), server, client) == "ok");
       CHECK(fault.happened());
     }

@@ -13,6 +13,7 @@
 #include <string_view>
 
 #include "eventer/base/clock.hpp"
+#include "eventer/http/date.hpp"
 #include "eventer/net/endpoint.hpp"
 
 namespace eventer::inline EVENTER_ABI::http {
@@ -99,8 +100,6 @@ inline void append_number(std::string& to, std::uint64_t number) {
 
 // "[26/Nov/2026:02:25:28 +0000]" and "2026-11-26T02:25:28.123Z", whatever the locale is.
 inline void append_time(std::string& to, std::chrono::system_clock::time_point when, access_format format) {
-  static constexpr const char* months[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
-                                           "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
   using namespace std::chrono;
   const auto second = floor<seconds>(when);
   const std::time_t time = system_clock::to_time_t(second);
@@ -114,8 +113,9 @@ inline void append_time(std::string& to, std::chrono::system_clock::time_point w
                   part(at.tm_mon + 1), part(at.tm_mday), part(at.tm_hour), part(at.tm_min), part(at.tm_sec),
                   milliseconds % 1000);
   else
-    std::snprintf(text, sizeof text, "[%02u/%s/%04u:%02u:%02u:%02u +0000]", part(at.tm_mday), months[at.tm_mon % 12],
-                  part(at.tm_year + 1900, 10000), part(at.tm_hour), part(at.tm_min), part(at.tm_sec));
+    std::snprintf(text, sizeof text, "[%02u/%s/%04u:%02u:%02u:%02u +0000]", part(at.tm_mday),
+                  month_names[at.tm_mon % 12], part(at.tm_year + 1900, 10000), part(at.tm_hour), part(at.tm_min),
+                  part(at.tm_sec));
   to.append(text);
 }
 

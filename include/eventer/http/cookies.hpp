@@ -5,7 +5,6 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -14,6 +13,8 @@
 #include "eventer/base/config.hpp"
 #include "eventer/base/quoted.hpp"
 #include "eventer/http/bad_argument.hpp"
+#include "eventer/http/characters.hpp"
+#include "eventer/http/date.hpp"
 #include "eventer/http/percent.hpp"
 
 namespace eventer::inline EVENTER_ABI::http {
@@ -101,11 +102,8 @@ struct cookie {
       refuse("a name with __Host- needs secure, the path \"/\" and no domain");
   }
   void check_name() const {
-    constexpr std::string_view token = "!#$%&'*+-.^_`|~";
     if (name.empty()) refuse("a cookie has a name");
-    for (const char each : name)
-      if (!detail::is_letter_or_digit(each) && token.find(each) == std::string_view::npos)
-        refuse("a name has letters, digits and !#$%&'*+-.^_`|~ only");
+    if (!detail::is_all(detail::http_class::token, name)) refuse("a name has letters, digits and !#$%&'*+-.^_`|~ only");
   }
   void check_value() const {
     std::string_view inner = value;
@@ -125,30 +123,17 @@ struct cookie {
   }
   // As browsers compare it: without case.
   bool begins_with(std::string_view prefix) const noexcept {
-    if (name.size() < prefix.size()) return false;
-    for (std::size_t i = 0; i < prefix.size(); ++i)
-      if (lower(name[i]) != lower(prefix[i])) return false;
-    return true;
+    return detail::equals_any_case(std::string_view(name).substr(0, prefix.size()), prefix);
   }
-  static char lower(char c) noexcept { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 
   // "Wed, 09 Jun 2021 10:18:14 GMT", whatever the locale is.
   std::string date(std::chrono::system_clock::time_point when) const {
-    using namespace std::chrono;
-    constexpr const char* weekdays[] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
-    constexpr const char* months[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
-                                      "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
-    const auto second = floor<seconds>(when);
-    const auto day = floor<days>(second);
-    const year_month_day date(day);
-    const int year = static_cast<int>(date.year());
+    const auto second = std::chrono::floor<std::chrono::seconds>(when);
+    const int year =
+        static_cast<int>(std::chrono::year_month_day(std::chrono::floor<std::chrono::days>(second)).year());
     if (year < 1601 || year > 9999) refuse("browsers read expiry dates of the years 1601 to 9999");
-    const hh_mm_ss time(second - day);
-    char text[64];
-    std::snprintf(text, sizeof text, "%s, %02u %s %04d %02d:%02d:%02d GMT", weekdays[weekday(day).c_encoding()],
-                  static_cast<unsigned>(date.day()), months[static_cast<unsigned>(date.month()) - 1], year,
-                  static_cast<int>(time.hours().count()), static_cast<int>(time.minutes().count()),
-                  static_cast<int>(time.seconds().count()));
+    char text[30];
+    format_date(std::chrono::system_clock::to_time_t(second), text);
     return text;
   }
 

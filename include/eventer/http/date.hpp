@@ -9,16 +9,19 @@
 
 namespace eventer::inline EVENTER_ABI::http {
 
+namespace detail {
+inline constexpr const char* month_names[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                              "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+}
+
 // "Thu, 26 Nov 2026 02:25:28 GMT", in 30 bytes with the NUL. Whatever the program's locale is.
 inline void format_date(std::time_t when, char (&into)[30]) noexcept {
   static constexpr const char* days[] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
-  static constexpr const char* months[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
-                                           "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
   std::tm at{};
   ::gmtime_r(&when, &at);
   // Each number is bounded for the compiler, which would warn that it might not fit.
   std::snprintf(into, sizeof into, "%s, %02u %s %04u %02u:%02u:%02u GMT", days[at.tm_wday % 7],
-                static_cast<unsigned>(at.tm_mday) % 100, months[at.tm_mon % 12],
+                static_cast<unsigned>(at.tm_mday) % 100, detail::month_names[at.tm_mon % 12],
                 static_cast<unsigned>(at.tm_year + 1900) % 10000, static_cast<unsigned>(at.tm_hour) % 100,
                 static_cast<unsigned>(at.tm_min) % 100, static_cast<unsigned>(at.tm_sec) % 100);
 }

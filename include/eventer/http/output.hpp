@@ -7,7 +7,6 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -20,18 +19,13 @@ class output : slice_end {
   output() noexcept : slice_end(&send_what_goes) {}
 
   // Begins anew, for another connection.
-  void open(any_stream& to) noexcept {
-    to_ = &to;
-    total_ = 0;
-  }
+  void open(any_stream& to) noexcept { to_ = &to; }
   // To be appended to: heads and small bodies.
   std::string& bytes() noexcept { return bytes_; }
   std::size_t unsent() const noexcept { return bytes_.size() - done_; }
   // Whether the answer has begun, so that a 100 (Continue) would end up in the midst of it.
   bool has_begun_answer() const noexcept { return has_begun_answer_; }
   void note_answer(bool has_begun) noexcept { has_begun_answer_ = has_begun; }
-  // Bytes that this connection has taken so far.
-  std::uint64_t total() const noexcept { return total_; }
 
   // Sends everything. Waits where the peer takes nothing, each time for `stall` at most. Errors: the stream's.
   std::error_code send(duration stall) {
@@ -68,7 +62,6 @@ class output : slice_end {
       const auto taken = to_->write_some(left, stall);
       if (EVENTER_UNLIKELY(!taken)) return taken.error();
       left.remove_prefix(*taken);
-      total_ += *taken;
     }
     return {};
   }
@@ -84,13 +77,11 @@ class output : slice_end {
     const auto tried = eventer::detail::try_write(*file, self.bytes_.data() + self.done_, self.unsent());
     if (!tried.is_done()) return;  // whoever sends next meets the same error, and can say so
     self.done_ += tried.value();
-    self.total_ += tried.value();
   }
 
   any_stream* to_ = nullptr;
   std::string bytes_;
   std::size_t done_ = 0;  // of them, sent
-  std::uint64_t total_ = 0;
   bool has_begun_answer_ = false;
 };
 

@@ -9,17 +9,16 @@
 
 #include "eventer/base/config.hpp"
 #include "eventer/http/bad_argument.hpp"
-#include "eventer/http/percent.hpp"
+#include "eventer/http/characters.hpp"
 
 namespace eventer::inline EVENTER_ABI::http::detail {
 
 // Methods differ by case, so that a rule for "get" would never be asked for. `rule` begins the sentence that says so.
 inline void check_method(std::string_view method, const std::string& rule) {
-  constexpr std::string_view token = "!#$%&'*+-.^_`|~";
   if (method.empty()) refuse_argument(rule + ": a rule has a method, such as GET, or * for all of them");
   for (const char each : method) {
     if (each >= 'a' && each <= 'z') refuse_argument(rule + ": methods are written in capitals, such as GET");
-    if (!is_letter_or_digit(each) && token.find(each) == std::string_view::npos)
+    if (!is_http(http_class::token, each))
       refuse_argument(rule + ": a method has no blanks, commas or other such characters");
   }
 }
