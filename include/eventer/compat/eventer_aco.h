@@ -1,0 +1,553 @@
+/* eventer_aco.h: events, coroutines, job queues, listeners, REST and what a program needs around them, for C and C++, under the
+ * names of libmtev's eventer. A program moves over by an include path (see compat/libmtev/); docs/from-libmtev.md says, name by
+ * name, what is the same, what is better and what is not there.
+ *
+ * C99 and C++20. One C++ file of the program implements it:
+ *
+ *   #define EVENTER_ACO_IMPLEMENTATION
+ *   #include "eventer/compat/eventer_aco.h"
+ *
+ * That gives events, coroutines and job queues (sections 0-3 and 7), and needs pthreads alone. Defined before the include,
+ * EVENTER_ACO_WITH_LISTENERS adds section 4 (toml++), EVENTER_ACO_WITH_HTTP sections 5 and 6 (Boost's headers, RE2), and
+ * EVENTER_ACO_WITH_TLS sslconfig (OpenSSL). A call of a part that is not there fails when the program is linked.
+ *
+ * Calls answer -1 and errno where something failed; in a coroutine that eventer_stop() has cancelled errno is ECANCELED. No
+ * exception leaves them. What may lie on a coroutine's stack: whatever only the coroutine itself uses. What a job, another
+ * coroutine or a classic event reaches while it waits lies on the heap: an argument of eventer_aco_simple_asynch, say.
+ * A struct timeval that is given as a pointer is read before the call waits. Time limits are relative where they belong to a
+ * coroutine's call, and absolute, of the wall clock, where they belong to an event. */
+#ifndef EVENTER_COMPAT_EVENTER_ACO_H
+#define EVENTER_COMPAT_EVENTER_ACO_H
+
+#include <pthread.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/types.h>
+
+#if defined(__GNUC__) || defined(__clang__)
+#define MTEV_ACO_PRINTF(text, first) __attribute__((format(printf, text, first)))
+#define MTEV_ACO_NORETURN __attribute__((noreturn))
+#else
+#define MTEV_ACO_PRINTF(text, first)
+#define MTEV_ACO_NORETURN
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* clang-format off */
+
+/* === 0. base === */
+
+typedef enum { mtev_false = 0, mtev_true } mtev_boolean;                       /* in C++ an int needs a cast */
+int  compare_timeval(struct timeval a, struct timeval b);                      /* -1, 0, 1 */
+void sub_timeval(struct timeval a, struct timeval b, struct timeval *out);     /* out may alias; a-b */
+void add_timeval(struct timeval a, struct timeval b, struct timeval *out);
+double  sub_timeval_d(struct timeval a, struct timeval b);
+int64_t sub_timeval_ms(struct timeval a, struct timeval b);
+int      mtev_gettimeofday(struct timeval *t, void *ttp);                      /* wall clock */
+uint64_t mtev_now_ms(void);
+uint64_t mtev_now_us(void);
+typedef uint64_t mtev_hrtime_t;
+mtev_hrtime_t mtev_gethrtime(void);                                            /* nanoseconds, monotonic */
+
+/* --- 0.2 logging --- */
+
+typedef void *mtev_log_stream_t;                                               /* NULL is legal, and drops the line */
+extern mtev_log_stream_t mtev_stderr, mtev_error, mtev_notice, mtev_debug;     /* usable before any init; debug is off by default */
+mtev_log_stream_t mtev_log_stream_find(const char *name);                      /* creates on demand; "a/b/c" outlets to "a/b", that to "a" */
+mtev_log_stream_t mtev_log_stream_findf(const char *fmt, ...) MTEV_ACO_PRINTF(1, 2);
+mtev_boolean mtev_log_stream_exists(const char *name);
+int  mtev_log(mtev_log_stream_t ls, const struct timeval *when, const char *file, int line, const char *fmt, ...) MTEV_ACO_PRINTF(5, 6);
+int  mtev_vlog(mtev_log_stream_t ls, const struct timeval *when, const char *file, int line, const char *fmt, va_list ap);
+/* Whether a line to this stream would be written anywhere. (Ours; what the macros ask.) */
+mtev_boolean mtev_log_enabled(mtev_log_stream_t ls);
+/* Turns a stream on or off; what is below it follows as far as it was not set itself. (Ours.) */
+void mtev_log_stream_set_enabled(mtev_log_stream_t ls, mtev_boolean on);
+/* Receives each line that a stream writes; NULL: standard error again. Any thread; must not wait. (Ours.) */
+void mtev_log_set_writer(void (*writer)(const char *stream, const char *line, size_t length));
+/* Writes a last line, with its place in the source, and ends the process: abort(), or exit(2). */
+MTEV_ACO_NORETURN void mtev_log_and_end(mtev_boolean aborts, mtev_log_stream_t ls, const char *file, int line, const char *fmt, ...)
+    MTEV_ACO_PRINTF(5, 6);
+
+/* The line brings its own "\n". The arguments are not evaluated when nothing would be written. */
+#define mtevL(ls, ...)                                                                                  \
+  do {                                                                                                  \
+    mtev_log_stream_t mtev_log_to_ = (ls);                                                              \
+    if (mtev_log_enabled(mtev_log_to_)) (void)mtev_log(mtev_log_to_, NULL, __FILE__, __LINE__, __VA_ARGS__); \
+  } while (0)
+/* With the time of the line, a const struct timeval *. */
+#define mtevLT(ls, when, ...)                                                                            \
+  do {                                                                                                   \
+    mtev_log_stream_t mtev_log_to_ = (ls);                                                               \
+    if (mtev_log_enabled(mtev_log_to_)) (void)mtev_log(mtev_log_to_, (when), __FILE__, __LINE__, __VA_ARGS__); \
+  } while (0)
+#define mtevFatal(ls, ...) mtev_log_and_end(mtev_true, (ls), __FILE__, __LINE__, __VA_ARGS__)
+#define mtevTerminate(ls, ...) mtev_log_and_end(mtev_false, (ls), __FILE__, __LINE__, __VA_ARGS__)
+#define mtevStartupTerminate(ls, ...) mtevTerminate((ls), __VA_ARGS__)
+/* Also with NDEBUG: evaluates the condition once, and ends the program where it is false. */
+#define mtevAssert(condition)                                                                            \
+  do {                                                                                                   \
+    if (!(condition)) mtevFatal(mtev_error, "assertion failed: %s\n", #condition);                       \
+  } while (0)
+#define mtevEvalAssert(condition) mtevAssert(condition)
+
+/* --- 0.3 hash tables --- */
+
+typedef struct mtev_hash_table { void *impl; size_t count; } mtev_hash_table;  /* complete, usable by value; all-zero is empty */
+typedef void (*NoitHashFreeFunc)(void *);
+typedef struct mtev_hash_iter { void *impl[4]; union { const char *str; const void *ptr; } key; union { char *str; void *ptr; } value; int klen; } mtev_hash_iter;
+#ifdef __cplusplus
+#define MTEV_HASH_ITER_ZERO {}
+#define MTEV_HASH_EMPTY {}
+#else
+#define MTEV_HASH_ITER_ZERO {{0}, {0}, {0}, 0}
+#define MTEV_HASH_EMPTY {0, 0}
+#endif
+#define MTEV_HASH_DEFAULT_SIZE (1 << 7)
+int   mtev_hash_adv(const mtev_hash_table *h, mtev_hash_iter *it);             /* 1 while there is an entry */
+int   mtev_hash_next(const mtev_hash_table *h, mtev_hash_iter *it, const char **k, int *klen, void **data);      /* older spelling */
+int   mtev_hash_next_str(const mtev_hash_table *h, mtev_hash_iter *it, const char **k, int *klen, const char **v);
+int   mtev_hash_retr_str(mtev_hash_table *h, const void *k, int klen, const char **out);  /* 1 found; header keys are lower case */
+int   mtev_hash_retrieve(mtev_hash_table *h, const void *k, int klen, void **out);
+void *mtev_hash_get(mtev_hash_table *h, const void *k, int klen);
+int   mtev_hash_size(mtev_hash_table *h);
+#define mtev_hash_dict_get(h, key) mtev_hash_dict_get_(h, key, (int)(sizeof(key) - 1))
+char *mtev_hash_dict_get_(mtev_hash_table *h, const char *k, int klen); /* NULL if absent; what the macro calls */
+/* Keys and values are not copied: they live until delete, replace or destroy gives them to the functions, NULL for
+   none. A table is one thread's at a time, or has a lock around it. */
+void mtev_hash_init(mtev_hash_table *h);
+void mtev_hash_init_size(mtev_hash_table *h, int size);
+int  mtev_hash_store(mtev_hash_table *h, const void *k, int klen, void *data); /* 0 if the key is there already, and nothing changes */
+int  mtev_hash_replace(mtev_hash_table *h, const void *k, int klen, void *data, NoitHashFreeFunc keyfree, NoitHashFreeFunc datafree); /* 1 */
+int  mtev_hash_set(mtev_hash_table *h, const void *k, int klen, void *data, char **oldkey, void **olddata); /* 1 if there was one, which is the caller's now */
+int  mtev_hash_delete(mtev_hash_table *h, const void *k, int klen, NoitHashFreeFunc keyfree, NoitHashFreeFunc datafree); /* 1 if it was there */
+void mtev_hash_delete_all(mtev_hash_table *h, NoitHashFreeFunc keyfree, NoitHashFreeFunc datafree);
+void mtev_hash_destroy(mtev_hash_table *h, NoitHashFreeFunc keyfree, NoitHashFreeFunc datafree); /* then it is empty, and may be used again */
+void mtev_hash_merge_as_dict(mtev_hash_table *dst, mtev_hash_table *src); /* strdup()s keys and values into dst */
+
+/* === 1. events === */
+
+typedef struct _event *eventer_t;                                              /* opaque */
+typedef struct _event_aco *eventer_aco_t;                                      /* a DISTINCT pointer type: the page speaks of "breaking the type safety" by a cast */
+typedef struct eventer_pool_t eventer_pool_t;
+typedef struct _eventer_jobq_t eventer_jobq_t;
+typedef struct _eventer_job_t eventer_job_t;
+typedef struct _fd_opset *eventer_fd_opset_t;
+typedef struct eventer_impl_data eventer_impl_data_t;                          /* only as NULL in eventer_gettimeofcallback */
+typedef int (*eventer_func_t)(eventer_t e, int mask, void *closure, struct timeval *now);
+#define EVENTER_READ             0x01
+#define EVENTER_WRITE            0x02
+#define EVENTER_EXCEPTION        0x04
+#define EVENTER_TIMER            0x08
+#define EVENTER_ASYNCH_WORK_D    0x10
+#define EVENTER_ASYNCH_CLEANUP_D 0x20
+#define EVENTER_ASYNCH_D         0x30
+#define EVENTER_ASYNCH_COMPLETE_D EVENTER_ASYNCH_D
+#define EVENTER_RECURRENT        0x80
+#define EVENTER_EVIL_BRUTAL      0x100   /* accepted, ignored (said in the docs) */
+#define EVENTER_CANCEL_DEFERRED  0x200   /* accepted, ignored */
+#define EVENTER_CANCEL_ASYNCH    0x400   /* accepted, ignored */
+#define EVENTER_CANCEL           0x600
+#define EVENTER_DEFAULT_ASYNCH_ABORT EVENTER_EVIL_BRUTAL
+typedef enum eventer_asynch_op { EVENTER_ASYNCH_WORK = 0x10, EVENTER_ASYNCH_CLEANUP = 0x20, EVENTER_ASYNCH_COMPLETE = 0x30 } eventer_asynch_op_t;
+#define EVENTER_ASYNCH EVENTER_ASYNCH_COMPLETE   /* WORK and CLEANUP are bits of COMPLETE: programs compare with ==, never & */
+#define EVENTER_CHOOSE_THREAD_FOR_EVENT_FD(e) eventer_choose_owner(eventer_get_fd(e) + 1)
+
+/* --- 1.1 start and stop --- */
+
+int  eventer_init(void);                                  /* starts ALL loop threads; events and coroutines run from here on, before eventer_loop */
+void eventer_loop(void);                                  /* parks the calling thread for ever; the caller is NOT a loop thread; never returns */
+void eventer_loop_return(void);                           /* waits until every loop thread runs, then returns control; there is NO stop function in libmtev */
+int  eventer_impl_propset(const char *key, const char *value);   /* before eventer_init; 0 / -1; unknown keys only warn (0). Keys: §8 */
+int  eventer_propset(const char *key, const char *value);        /* the usual spelling */
+int  eventer_choose(const char *name);                    /* "epoll"|"kqueue"|"ports": accept, ignore; -1 for unknown */
+int  eventer_loop_concurrency(void);                      /* threads of the default pool */
+int  eventer_is_loop(pthread_t tid);                      /* index >= 0, or -1 (the documentation's 0/1 is wrong) */
+mtev_boolean eventer_in_loop(void);
+const char *eventer_get_thread_name(void);                /* "e:default/3", "q:name" */
+int  eventer_get_epoch(struct timeval *epoch);
+
+/* --- 1.2 allocate: one reference, the caller's; owner: this thread if it is a loop, else the first loop --- */
+
+eventer_t eventer_alloc(void);                            /* blank; needs set_mask/set_callback/set_closure; only useful for timers/asynch: no setter for fd exists */
+eventer_t eventer_alloc_copy(eventer_t src);              /* shallow: fd, mask, callback, closure, owner, TLS state; refcount 1 */
+eventer_t eventer_alloc_fd(eventer_func_t f, void *closure, int fd, int mask);
+eventer_t eventer_alloc_timer(eventer_func_t f, void *closure, struct timeval *whence);        /* absolute wall time, copied */
+eventer_t eventer_alloc_recurrent(eventer_func_t f, void *closure);
+eventer_t eventer_alloc_asynch(eventer_func_t f, void *closure);
+eventer_t eventer_alloc_asynch_timeout(eventer_func_t f, void *closure, struct timeval *deadline);  /* absolute */
+mtev_boolean eventer_free(eventer_t e);                   /* drops one reference; true if that was the last */
+mtev_boolean eventer_deref(eventer_t e);                  /* the same */
+void eventer_ref(eventer_t e);
+int64_t eventer_allocations_current(void);                /* lets ported programs (and our tests) count leaks */
+int64_t eventer_allocations_total(void);
+
+/* --- 1.3 what an event holds --- */
+
+int            eventer_get_fd(eventer_t e);               /* -1 after eventer_close */
+int            eventer_get_mask(eventer_t e);
+void           eventer_set_mask(eventer_t e, int mask);   /* no effect on the kernel; before adding */
+struct timeval eventer_get_whence(eventer_t e);
+void           eventer_update_whence(eventer_t e, struct timeval w);   /* the timer setter; inside the timer's own callback it only stores */
+pthread_t      eventer_get_owner(eventer_t e);
+void           eventer_set_owner(eventer_t e, pthread_t loop_thread);  /* before adding, or in the own callback to move; no effect on an aco event */
+eventer_func_t eventer_get_callback(eventer_t e);
+void           eventer_set_callback(eventer_t e, eventer_func_t f);    /* legal inside the callback (protocol switch) */
+void          *eventer_get_closure(eventer_t e);
+void           eventer_set_closure(eventer_t e, void *closure);
+eventer_fd_opset_t eventer_get_fd_opset(eventer_t e);
+eventer_t      eventer_get_this_event(void);              /* per coroutine inside one */
+eventer_pool_t *eventer_get_pool_for_event(eventer_t e);
+int            eventer_thread_check(eventer_t e);         /* NON-zero when this thread owns e (documentation says the reverse) */
+
+/* --- 1.4 schedule. Every add hands the caller's reference to the eventer; every remove hands it back. A callback that
+   returns 0 gives up the event, removed or not: the reference that the eventer held is dropped. --- */
+
+void      eventer_add(eventer_t e);                       /* by kind: fd, timer, recurrent; an asynch event goes to the default queue */
+eventer_t eventer_remove(eventer_t e);                    /* fd/timer/recurrent; e if it was there, else NULL; fatal for asynch */
+void      eventer_update(eventer_t e, int mask);          /* fd events */
+eventer_t eventer_remove_fd(int fd);
+eventer_t eventer_find_fd(int fd);                        /* no reference taken */
+#define eventer_remove_fde(e) eventer_remove_fd(eventer_get_fd(e))     /* macro on the descriptor */
+void      eventer_trigger(eventer_t e, int mask);         /* runs the callback with mask on the owner (queued when on another thread), then registers what it returns */
+void      eventer_wakeup(eventer_t e);                    /* NULL = first loop */
+void      eventer_add_timed(eventer_t e);
+eventer_t eventer_remove_timed(eventer_t e);
+void      eventer_add_recurrent(eventer_t e);             /* adding twice is one */
+eventer_t eventer_remove_recurrent(eventer_t e);
+eventer_t eventer_at(eventer_func_t f, void *closure, struct timeval whence);        /* not added */
+eventer_t eventer_in(eventer_func_t f, void *closure, struct timeval diff);          /* not added */
+eventer_t eventer_in_s_us(eventer_func_t f, void *closure, unsigned long s, unsigned long us);      /* not added */
+eventer_t eventer_add_at(eventer_func_t f, void *closure, struct timeval whence);    /* timeval BY VALUE; returns the event (documentation: nothing) */
+eventer_t eventer_add_in(eventer_func_t f, void *closure, struct timeval diff);
+eventer_t eventer_add_in_s_us(eventer_func_t f, void *closure, unsigned long s, unsigned long us);  /* by far the most used timer call */
+eventer_t eventer_alloc_timer_next_opportunity(eventer_func_t f, void *closure, pthread_t owner);   /* whence {0,0} */
+eventer_t eventer_add_timer_next_opportunity(eventer_func_t f, void *closure, pthread_t owner);     /* the way to run something on a chosen loop */
+void eventer_foreach_fdevent(void (*f)(eventer_t, void *), void *closure);
+void eventer_foreach_timedevent(void (*f)(eventer_t, void *), void *closure);
+#define eventer_callback(e, m, c, now) eventer_get_callback(e)((e), (m), (c), (now)) /* direct call; the caller acts on the mask */
+int  eventer_run_callback(eventer_func_t f, eventer_t e, int m, void *c, struct timeval *n, uint64_t *dur);
+
+/* --- 1.5 input and output through an event --- */
+
+int eventer_read(eventer_t e, void *buff, size_t len, int *mask);
+int eventer_write(eventer_t e, const void *buff, size_t len, int *mask);
+int eventer_accept(eventer_t e, struct sockaddr *addr, socklen_t *len, int *mask);         /* returns the new fd; make it non-blocking yourself */
+int eventer_close(eventer_t e, int *mask);                                                 /* shutdown both ways + close off-thread, 0 at once; fd becomes -1; again: -1, errno EBADFD (77, not EBADF) */
+int eventer_set_fd_nonblocking(int fd);
+int eventer_set_fd_blocking(int fd);
+
+/* --- 1.6 names --- */
+
+int eventer_name_callback(const char *name, eventer_func_t f);                             /* also makes f a LISTENER TYPE; 0, -1 on a name collision in _ext */
+int eventer_name_callback_ext(const char *name, eventer_func_t f, void (*describe)(char *buf, int len, eventer_t e, void *cl), void *cl);
+const char *eventer_name_for_callback(eventer_func_t f);
+const char *eventer_name_for_callback_e(eventer_func_t f, eventer_t e);
+eventer_func_t eventer_callback_for_name(const char *name);
+
+/* --- 1.7 threads, pools, time --- */
+
+pthread_t eventer_choose_owner(int n);                    /* 0 = first loop; n != 0 spreads over the OTHERS */
+pthread_t eventer_choose_owner_pool(eventer_pool_t *pool, int n);   /* named pools: n modulo size, including 0 */
+eventer_pool_t *eventer_pool(const char *name);           /* NULL if unknown; "default" exists; others come from the loop_<name> property */
+const char *eventer_pool_name(eventer_pool_t *pool);
+uint32_t eventer_pool_concurrency(eventer_pool_t *pool);
+int eventer_gettimeofcallback(eventer_impl_data_t *t, struct timeval *now, void *tzp);     /* t = NULL */
+uint64_t eventer_callback_ms(void);
+uint64_t eventer_callback_us(void);
+
+/* === 2. job queues === */
+
+typedef enum { EVENTER_JOBQ_MS_CS, EVENTER_JOBQ_MS_GC, EVENTER_JOBQ_MS_NONE } eventer_jobq_memory_safety_t;   /* stored and reported, no effect here */
+eventer_jobq_t *eventer_jobq_create(const char *name);                         /* same name = same queue (not an error) */
+eventer_jobq_t *eventer_jobq_create_ms(const char *name, eventer_jobq_memory_safety_t ms);   /* NULL if it exists, is in use, with another class */
+eventer_jobq_t *eventer_jobq_retrieve(const char *name);                       /* NULL if none; "default_queue" is the default one */
+void eventer_jobq_set_concurrency(eventer_jobq_t *q, uint32_t n);              /* default 1; clipped into [min,max]; at run time too */
+void eventer_jobq_set_min_max(eventer_jobq_t *q, uint32_t min, uint32_t max);  /* 0 = unbounded; clips the current value */
+void eventer_jobq_set_floor(eventer_jobq_t *q, uint32_t n);                    /* idle threads kept */
+void eventer_jobq_set_max_backlog(eventer_jobq_t *q, uint32_t max);            /* advisory: only eventer_try_* look at it; 0 = none */
+void eventer_jobq_set_lifo(eventer_jobq_t *q, mtev_boolean lifo);              /* default FIFO (property default_jobq_ordering) */
+mtev_boolean eventer_jobq_get_lifo(eventer_jobq_t *q);
+void eventer_jobq_set_shortname(eventer_jobq_t *q, const char *name);          /* clipped to 13 characters */
+void eventer_jobq_drain_and_shutdown(eventer_jobq_t *q);                       /* blocks; later eventer_try_* are false, eventer_add_asynch is fatal */
+void eventer_jobq_destroy(eventer_jobq_t *q);                                  /* after the drain */
+eventer_job_t *eventer_jobq_inflight(void);                                    /* NULL outside a job (there: assertion outside a queue thread) */
+const char *eventer_jobq_get_queue_name(eventer_jobq_t *q);
+uint32_t eventer_jobq_get_concurrency(eventer_jobq_t *q);                      /* running threads */
+uint32_t eventer_jobq_get_backlog(eventer_jobq_t *q);
+void eventer_jobq_get_min_max(eventer_jobq_t *q, uint32_t *min, uint32_t *max);   /* either may be NULL */
+uint32_t eventer_jobq_get_floor(eventer_jobq_t *q);
+eventer_jobq_memory_safety_t eventer_jobq_get_memory_safety(eventer_jobq_t *q);
+void eventer_jobq_process_each(mtev_boolean (*f)(eventer_jobq_t *, void *), void *closure);
+
+void eventer_add_asynch(eventer_jobq_t *q, eventer_t e);                       /* NULL = default queue; subqueue inherited from the running job, else 0 */
+void eventer_add_asynch_subqueue(eventer_jobq_t *q, eventer_t e, uint64_t id); /* fair share between ids; 0 is the common one */
+void eventer_add_asynch_dep(eventer_jobq_t *q, eventer_t e);                   /* from WORK: the parent's COMPLETE waits for all its children */
+void eventer_add_asynch_dep_subqueue(eventer_jobq_t *q, eventer_t e, uint64_t id);
+mtev_boolean eventer_try_add_asynch(eventer_jobq_t *q, eventer_t e);           /* false: over backlog or shut down, e is still the caller's */
+mtev_boolean eventer_try_add_asynch_subqueue(eventer_jobq_t *q, eventer_t e, uint64_t id);
+mtev_boolean eventer_try_add_asynch_dep(eventer_jobq_t *q, eventer_t e);
+mtev_boolean eventer_try_add_asynch_dep_subqueue(eventer_jobq_t *q, eventer_t e, uint64_t id);
+
+/* === 3. coroutines === */
+
+typedef struct _event_aco_gate *eventer_aco_gate_t;
+typedef void (*eventer_asynch_simple_func_t)(void *closure);                   /* called once, for WORK */
+typedef void (*eventer_asynch_func_t)(eventer_asynch_op_t op, void *closure);  /* called with WORK, CLEANUP, COMPLETE */
+void  eventer_aco_start(void (*func)(void), void *closure);                    /* void: no handle. On a loop thread func runs AT ONCE up to its first wait; elsewhere soon, on loop 0 */
+void  eventer_aco_start_stack(void (*func)(void), void *closure, size_t save_stack_bytes);   /* default 32 KiB of save stack */
+void *eventer_aco_arg(void);                                                   /* NULL outside (there: crash) */
+MTEV_ACO_NORETURN void aco_exit(void);                                                          /* does not return */
+mtev_boolean eventer_is_aco(eventer_t e);                                      /* NULL = "am I in a coroutine?" */
+eventer_aco_t eventer_set_eventer_aco(eventer_t e);                            /* in place; binds e to this coroutine */
+eventer_t eventer_unset_eventer_aco(eventer_aco_t e);                         /* undoes the conversion (there: eventer_set_eventer_aco_co) */
+void *eventer_aco_get_closure(eventer_aco_t e);                                /* in a listener: the mtev_acceptor_closure_t * */
+void  eventer_aco_set_closure(eventer_aco_t e, void *closure);
+void  eventer_aco_sleep(struct timeval *duration);
+void  mtev_aco_sleep(struct timeval *duration);                                /* the page's spelling; does not exist in libmtev */
+int   eventer_aco_accept(eventer_aco_t e, struct sockaddr *addr, socklen_t *len, struct timeval *timeout);
+int   eventer_aco_read(eventer_aco_t e, void *buff, size_t len, struct timeval *timeout);         /* one read(2)-like result: >0, 0 at end, -1 */
+int   eventer_aco_write(eventer_aco_t e, const void *buff, size_t len, struct timeval *timeout);  /* may be short */
+int   eventer_aco_close(eventer_aco_t e);                                      /* NO time-out argument (the page's prose says otherwise) */
+void  eventer_aco_free(eventer_aco_t e);                                       /* void, not mtev_boolean */
+void  eventer_aco_set_accept_timeout(eventer_aco_t e, struct timeval *d);      /* default when the call passes NULL; NULL removes it; also works for eventer_read on it */
+void  eventer_aco_set_read_timeout(eventer_aco_t e, struct timeval *d);
+void  eventer_aco_set_write_timeout(eventer_aco_t e, struct timeval *d);
+
+eventer_aco_gate_t eventer_aco_gate(void);
+void eventer_aco_gate_wait(eventer_aco_gate_t g);                              /* waits for all, then FREES g; exactly one wait per gate; without jobs it returns at once */
+
+void eventer_aco_simple_asynch_queue_subqueue(eventer_asynch_simple_func_t f, void *c, eventer_jobq_t *q, uint64_t id);
+void eventer_aco_simple_asynch_queue_subqueue_gated(eventer_aco_gate_t g, eventer_asynch_simple_func_t f, void *c, eventer_jobq_t *q, uint64_t id);
+#define eventer_aco_simple_asynch(f,c)                 eventer_aco_simple_asynch_queue_subqueue(f,c,NULL,0)
+#define eventer_aco_simple_asynch_gated(g,f,c)         eventer_aco_simple_asynch_queue_subqueue_gated(g,f,c,NULL,0)
+#define eventer_aco_simple_asynch_queue(f,c,q)         eventer_aco_simple_asynch_queue_subqueue(f,c,q,0)
+#define eventer_aco_simple_asynch_queue_gated(g,f,c,q) eventer_aco_simple_asynch_queue_subqueue_gated(g,f,c,q,0)
+/* the only family with a deadline (ABSOLUTE, NULL = none) */
+void eventer_aco_asynch_queue_subqueue_deadline(eventer_asynch_func_t f, void *c, eventer_jobq_t *q, uint64_t id, struct timeval *whence);
+void eventer_aco_asynch_queue_subqueue_deadline_gated(eventer_aco_gate_t g, eventer_asynch_func_t f, void *c, eventer_jobq_t *q, uint64_t id, struct timeval *whence);
+#define eventer_aco_asynch(f,c)                 eventer_aco_asynch_queue_subqueue_deadline(f,c,NULL,0,NULL)
+#define eventer_aco_asynch_gated(g,f,c)         eventer_aco_asynch_queue_subqueue_deadline_gated(g,f,c,NULL,0,NULL)
+#define eventer_aco_asynch_queue(f,c,q)         eventer_aco_asynch_queue_subqueue_deadline(f,c,q,0,NULL)
+#define eventer_aco_asynch_queue_gated(g,f,c,q) eventer_aco_asynch_queue_subqueue_deadline_gated(g,f,c,q,0,NULL)
+void eventer_aco_run_asynch_queue_subqueue(eventer_jobq_t *q, eventer_t e, uint64_t id);                                   /* e: from eventer_alloc_asynch[_timeout] */
+void eventer_aco_run_asynch_queue_subqueue_gated(eventer_aco_gate_t g, eventer_jobq_t *q, eventer_t e, uint64_t id);
+#define eventer_aco_run_asynch(e)                 eventer_aco_run_asynch_queue_subqueue(NULL,e,0)
+#define eventer_aco_run_asynch_gated(g,e)         eventer_aco_run_asynch_queue_subqueue_gated(g,NULL,e,0)
+#define eventer_aco_run_asynch_queue(q,e)         eventer_aco_run_asynch_queue_subqueue(q,e,0)
+#define eventer_aco_run_asynch_queue_gated(g,q,e) eventer_aco_run_asynch_queue_subqueue_gated(g,q,e,0)
+mtev_boolean eventer_aco_try_run_asynch_queue_subqueue(eventer_jobq_t *q, eventer_t e, uint64_t id);                       /* false at once when over backlog */
+mtev_boolean eventer_aco_try_run_asynch_queue_subqueue_gated(eventer_aco_gate_t g, eventer_jobq_t *q, eventer_t e, uint64_t id);
+#define eventer_aco_try_run_asynch(e)                 eventer_aco_try_run_asynch_queue_subqueue(NULL,e,0)
+#define eventer_aco_try_run_asynch_queue(q,e)         eventer_aco_try_run_asynch_queue_subqueue(q,e,0)
+#define eventer_aco_try_run_asynch_gated(g,e)         eventer_aco_try_run_asynch_queue_subqueue_gated(g,NULL,e,0)     /* there: macro without g, captures a variable called g */
+#define eventer_aco_try_run_asynch_queue_gated(g,q,e) eventer_aco_try_run_asynch_queue_subqueue_gated(g,q,e,0)        /* same */
+
+/* --- 3.1 ours, beyond libmtev --- */
+
+int eventer_aco_connect(eventer_aco_t e, const struct sockaddr *addr, socklen_t len, struct timeval *timeout);   /* 0 / -1 */
+struct iovec;
+ssize_t eventer_aco_readv(eventer_aco_t e, const struct iovec *parts, int count, struct timeval *timeout);   /* as eventer_aco_read */
+ssize_t eventer_aco_writev(eventer_aco_t e, const struct iovec *parts, int count, struct timeval *timeout);  /* as eventer_aco_write */
+ssize_t eventer_aco_write_all(eventer_aco_t e, const void *buff, size_t len, struct timeval *timeout);       /* all of it: len, or -1; the limit is for the whole */
+/* From any thread: every coroutine is cancelled, which is to say that each of its calls answers -1 with errno ECANCELED, and is
+   given `grace` (NULL: 5 s) to return; then the loops end, and eventer_loop() returns in whoever is in it. Returns: how many coroutines
+   did not return, and stay where they are. Not from a loop thread. */
+size_t eventer_stop(const struct timeval *grace);
+
+/* === 4. listeners === */
+
+typedef struct mtev_acceptor_closure_t mtev_acceptor_closure_t;                /* the closure of every event a listener creates */
+void mtev_listener_init(const char *toplevel);                                 /* void; a bad stanza is logged and skipped; types must be registered BEFORE */
+void mtev_listener_register_aco_function(const char *name, void (*func)(void));   /* first registration of a name stays; eventer_name_callback wins over it */
+void mtev_listener_skip(const char *address, int port);                        /* NULL address = any; call before init */
+void mtev_acceptor_closure_free(mtev_acceptor_closure_t *ac);                  /* the classic callback's duty; calls the ctx free function */
+void *mtev_acceptor_closure_ctx(mtev_acceptor_closure_t *ac);
+void mtev_acceptor_closure_set_ctx(mtev_acceptor_closure_t *ac, void *ctx, void (*free_ctx)(void *));
+void mtev_acceptor_closure_ctx_free(mtev_acceptor_closure_t *ac);              /* free the ctx only */
+mtev_hash_table *mtev_acceptor_closure_config(mtev_acceptor_closure_t *ac);    /* the listener's [config] as strings; lives as long as the listener */
+struct sockaddr *mtev_acceptor_closure_remote(mtev_acceptor_closure_t *ac);
+const char *mtev_acceptor_closure_remote_cn(mtev_acceptor_closure_t *ac);      /* CN of the client certificate, NULL without */
+uint32_t mtev_acceptor_closure_cmd(mtev_acceptor_closure_t *ac);               /* with control_dispatch: the first four bytes, host order */
+eventer_func_t mtev_acceptor_closure_dispatch(mtev_acceptor_closure_t *ac);
+void mtev_acceptor_closure_mark_read(mtev_acceptor_closure_t *ac, struct timeval *now);    /* feeds idle_timeout; now may be NULL */
+void mtev_acceptor_closure_mark_write(mtev_acceptor_closure_t *ac, struct timeval *now);
+void mtev_acceptor_closure_readwrite_age(mtev_acceptor_closure_t *ac, struct timeval *now, struct timeval *age);   /* there: last READ only (bug) */
+int  mtev_control_dispatch(eventer_t e, int mask, void *closure, struct timeval *now);     /* listener type "control_dispatch" */
+void mtev_control_dispatch_delegate(eventer_func_t listener_dispatch, uint32_t cmd, eventer_func_t delegate);   /* own 4-byte protocols beside HTTP on one port */
+int  mtev_convert_sockaddr_to_buff(char *buf, int len, struct sockaddr *sa);   /* address without port; returns strlen */
+
+/* === 5. REST === */
+
+typedef struct mtev_http_session_ctx mtev_http_session_ctx;
+typedef struct mtev_http_request mtev_http_request;
+typedef struct mtev_http_response mtev_http_response;
+typedef struct mtev_http_connection mtev_http_connection;
+typedef struct mtev_http_rest_closure mtev_http_rest_closure_t;
+typedef struct rest_url_dispatcher mtev_rest_mountpoint_t;
+typedef int (*rest_request_handler)(mtev_http_rest_closure_t *restc, int npats, char **pats);
+typedef mtev_boolean (*rest_authorize_func_t)(mtev_http_rest_closure_t *restc, int npats, char **pats);
+typedef int (*rest_websocket_message_handler)(mtev_http_rest_closure_t *restc, int opcode, const unsigned char *msg, size_t len);
+struct mtev_http_rest_closure {                                                /* public fields; programs read and WRITE them */
+  mtev_http_session_ctx *http_ctx;
+  mtev_acceptor_closure_t *ac;
+  char *remote_cn;                             /* never NULL, "" without a certificate */
+  rest_request_handler fastpath;               /* WRITTEN by programs: the handler for the next dispatch of this request */
+  rest_websocket_message_handler websocket_handler_memo;
+  int nparams; char **params;                  /* = npats, pats */
+  int wants_shutdown;                          /* WRITTEN: close at the next event */
+  void *call_closure;                          /* WRITTEN: per-request state */
+  void (*call_closure_free)(void *);           /* WRITTEN: called once when the request ends, also when the client left */
+  void *closure;                               /* the rule's closure; never freed for you */
+  mtev_boolean aco_enabled;
+};
+#define MTEV_CONTROL_OPTIONS 0x4f505449
+#define MTEV_CONTROL_GET    0x47455420
+#define MTEV_CONTROL_HEAD   0x48454144
+#define MTEV_CONTROL_POST   0x504f5354
+#define MTEV_CONTROL_DELETE 0x44454c45
+#define MTEV_CONTROL_PUT    0x50555420
+#define MTEV_CONTROL_MERGE  0x4d455247
+void mtev_http_rest_init(void);                                                /* registers the listener types; therefore BEFORE mtev_listener_init */
+mtev_rest_mountpoint_t *mtev_http_rest_new_rule(const char *method, const char *base, const char *expression, rest_request_handler f);   /* NULL: base without final '/', or bad regex */
+mtev_rest_mountpoint_t *mtev_http_rest_new_rule_auth_closure(const char *method, const char *base, const char *expression, rest_request_handler f,
+                            rest_websocket_message_handler wf, const char *websocket_protocol, rest_authorize_func_t auth, void *closure);   /* (there is no ..._new_rule_auth) */
+int mtev_http_rest_register(const char *method, const char *base, const char *expression, rest_request_handler f);                           /* 0 / -1 */
+int mtev_http_rest_register_closure(const char *method, const char *base, const char *expression, rest_request_handler f, void *closure);
+int mtev_http_rest_register_auth(const char *method, const char *base, const char *expression, rest_request_handler f, rest_authorize_func_t auth);   /* the most used */
+int mtev_http_rest_register_auth_closure(const char *method, const char *base, const char *expression, rest_request_handler f,
+                            rest_websocket_message_handler wf, const char *websocket_protocol, rest_authorize_func_t auth, void *closure);
+mtev_boolean mtev_http_rest_client_cert_auth(mtev_http_rest_closure_t *restc, int npats, char **pats);   /* the ACL check; default of new_rule and register */
+void mtev_rest_mountpoint_set_aco(mtev_rest_mountpoint_t *m, mtev_boolean enabled);
+void mtev_rest_mountpoint_set_auth(mtev_rest_mountpoint_t *m, rest_authorize_func_t f);                  /* NULL = everyone */
+void mtev_rest_mountpoint_set_handler(mtev_rest_mountpoint_t *m, rest_request_handler f);
+void mtev_rest_mountpoint_set_closure(mtev_rest_mountpoint_t *m, void *closure);
+void mtev_rest_mountpoint_set_eventer_pool(mtev_rest_mountpoint_t *m, eventer_pool_t *pool);             /* the connection moves to that pool for the handler */
+mtev_boolean mtev_rest_complete_upload(mtev_http_rest_closure_t *restc, int *mask);                      /* FIRST thing in a handler; false: `return mask` */
+void *rest_get_raw_upload(mtev_http_rest_closure_t *restc, int *mask, int *complete, int *size);         /* older form of the same */
+int mtev_rest_simple_file_handler(mtev_http_rest_closure_t *restc, int npats, char **pats);              /* needs exactly one capture and config document_root */
+void mtev_http_rest_load_rules(void);                                          /* re-read ACLs */
+void mtev_http_rest_disclose_endpoints(const char *base, const char *expr);    /* GET: JSON list of rules */
+void mtev_http_rest_clean_request(mtev_http_rest_closure_t *restc);
+
+/* === 6. HTTP session === */
+
+#define MTEV_HTTP_CHUNKED      0x0001
+#define MTEV_HTTP_CLOSE        0x0002
+#define MTEV_HTTP_GZIP         0x0010
+#define MTEV_HTTP_DEFLATE      0x0020
+mtev_http_request    *mtev_http_session_request(mtev_http_session_ctx *ctx);
+mtev_http_response   *mtev_http_session_response(mtev_http_session_ctx *ctx);
+mtev_http_connection *mtev_http_session_connection(mtev_http_session_ctx *ctx);
+mtev_acceptor_closure_t *mtev_http_session_acceptor_closure(mtev_http_session_ctx *ctx);
+int  mtev_http_session_req_consume(mtev_http_session_ctx *ctx, void *buf, const size_t len, const size_t blen, int *mask);   /* >0; 0 end of body; -1 EAGAIN + mask (never EAGAIN in aco); -1 other */
+/* request */
+const char *mtev_http_request_uri_str(mtev_http_request *r);                   /* path, %- and +-decoded, without the query */
+const char *mtev_http_request_method_str(mtev_http_request *r);
+const char *mtev_http_request_protocol_str(mtev_http_request *r);
+const char *mtev_http_request_querystring(mtev_http_request *r, const char *key);   /* decoded; NULL when absent AND for a key without '='; first of duplicates */
+const char *mtev_http_request_orig_querystring(mtev_http_request *r);          /* raw, NULL without '?' */
+mtev_hash_table *mtev_http_request_querystring_table(mtev_http_request *r);
+mtev_hash_table *mtev_http_request_headers_table(mtev_http_request *r);        /* keys lower-cased; a repeated header: the last wins */
+size_t mtev_http_request_content_length(mtev_http_request *r);
+size_t mtev_http_request_content_length_read(mtev_http_request *r);
+mtev_boolean mtev_http_request_has_payload(mtev_http_request *r);
+mtev_boolean mtev_http_request_payload_chunked(mtev_http_request *r);
+mtev_boolean mtev_http_request_payload_complete(mtev_http_request *r);
+const void *mtev_http_request_get_upload(mtev_http_request *r, int64_t *size); /* after complete_upload; size may be NULL; freed with the request */
+void mtev_http_request_set_upload(mtev_http_request *r, void *data, int64_t size, void (*f)(void *, int64_t, void *), void *closure);
+void mtev_http_request_start_time(mtev_http_request *r, struct timeval *t);
+const char *mtev_http_request_user(mtev_http_request *r);
+const char *mtev_http_request_auth(mtev_http_request *r);
+void mtev_http_request_set_auth(mtev_http_request *r, const char *user, const char *mech);
+/* response: the setters are false once output has started, the appenders once it has ended or failed; from the job thread too */
+mtev_boolean mtev_http_response_status_set(mtev_http_session_ctx *ctx, int code, const char *reason);    /* 100..999 */
+mtev_boolean mtev_http_response_header_set(mtev_http_session_ctx *ctx, const char *name, const char *value);   /* replaces; both copied */
+mtev_boolean mtev_http_response_option_set(mtev_http_session_ctx *ctx, uint32_t option);                 /* false if the request cannot have it */
+mtev_boolean mtev_http_response_append(mtev_http_session_ctx *ctx, const void *data, size_t len);        /* copied; sent by itself beyond 32 KiB */
+mtev_boolean mtev_http_response_append_str(mtev_http_session_ctx *ctx, const char *s);
+mtev_boolean mtev_http_response_appendf(mtev_http_session_ctx *ctx, const char *fmt, ...) MTEV_ACO_PRINTF(2, 3);
+mtev_boolean mtev_http_response_vappend(mtev_http_session_ctx *ctx, const char *fmt, va_list ap);
+mtev_boolean mtev_http_response_append_mmap(mtev_http_session_ctx *ctx, int fd, size_t len, int flags, off_t offset);
+void         mtev_http_response_auto_flush(mtev_http_session_ctx *ctx, size_t bytes);
+mtev_boolean mtev_http_response_flush(mtev_http_session_ctx *ctx, mtev_boolean final);
+mtev_boolean mtev_http_response_flush_asynch(mtev_http_session_ctx *ctx, mtev_boolean final);            /* the same */
+mtev_boolean mtev_http_response_end(mtev_http_session_ctx *ctx);                                         /* needed exactly once, also for an empty body */
+size_t       mtev_http_response_buffered(mtev_http_session_ctx *ctx);
+int          mtev_http_response_status(mtev_http_response *r);
+mtev_boolean mtev_http_response_closed(mtev_http_response *r);                                           /* end was called */
+mtev_boolean mtev_http_response_complete(mtev_http_response *r);                                         /* all bytes are out */
+size_t       mtev_http_response_bytes_written(mtev_http_response *r);
+mtev_hash_table *mtev_http_response_headers_table(mtev_http_response *r);
+/* Statements, each argument used once: status, Content-Type, chunked, or where that can't be, closing. */
+#define mtev_http_response_standard(ctx, code, name, type)                                    \
+  do {                                                                                        \
+    mtev_http_session_ctx *mtev_http_to_ = (ctx);                                             \
+    (void)mtev_http_response_status_set(mtev_http_to_, (code), (name));                       \
+    (void)mtev_http_response_header_set(mtev_http_to_, "Content-Type", (type));               \
+    if (!mtev_http_response_option_set(mtev_http_to_, MTEV_HTTP_CHUNKED))                     \
+      (void)mtev_http_response_option_set(mtev_http_to_, MTEV_HTTP_CLOSE);                    \
+  } while (0)
+#define mtev_http_response_ok(ctx, type) mtev_http_response_standard(ctx, 200, "OK", type)
+#define mtev_http_response_not_found(ctx, type) mtev_http_response_standard(ctx, 404, "NOT FOUND", type)
+#define mtev_http_response_denied(ctx, type) mtev_http_response_standard(ctx, 403, "DENIED", type)
+#define mtev_http_response_server_error(ctx, type) mtev_http_response_standard(ctx, 500, "ERROR", type)
+/* --- 6.1 asynchronous answers the classic way --- */
+
+eventer_t mtev_http_connection_event(mtev_http_connection *c);                 /* NULL once closed, and always for HTTP/2 there */
+eventer_t mtev_http_connection_event_float(mtev_http_connection *c);           /* takes the connection from the loop; NULL inside an aco request: programs test it */
+void mtev_http_connection_resume_after_float(mtev_http_connection *c);         /* no effect inside an aco request */
+void mtev_http_session_resume_after_float(mtev_http_session_ctx *ctx);         /* from any thread; the request is dispatched again (to restc->fastpath) */
+void mtev_http_session_trigger(mtev_http_session_ctx *ctx, int mask);
+void mtev_http_session_ref_inc(mtev_http_session_ctx *ctx);
+mtev_boolean mtev_http_session_ref_dec(mtev_http_session_ctx *ctx);
+void *mtev_http_session_dispatcher_closure(mtev_http_session_ctx *ctx);
+mtev_boolean mtev_http_session_aco(mtev_http_session_ctx *ctx);
+mtev_boolean mtev_http_is_websocket(mtev_http_session_ctx *ctx);
+
+/* === 7. the frame of a program === */
+
+typedef enum { MTEV_LOCK_OP_NONE = 0, MTEV_LOCK_OP_LOCK, MTEV_LOCK_OP_WAIT } mtev_lock_op_t;
+int  mtev_main(const char *appname, const char *config_filename, int debug, int foreground, mtev_lock_op_t lock, const char *glider,
+               const char *drop_to_user, const char *drop_to_group, int (*child_main)(void));   /* in EVERY program. Ours: load, run child_main here; the rest ignored with one log line */
+void mtev_main_eventer_config(const char *name, const char *value);            /* a default the configuration may override */
+void mtev_main_enable_log(const char *name);
+void mtev_main_disable_log(const char *name);
+void mtev_memory_init(void);                                                   /* does nothing here */
+int  mtev_conf_load(const char *path);                                         /* 0 / -1; NULL = again the file mtev_main had (programs call it so at the top of child_main) */
+
+/* The fixed lines of a libmtev program's child_main, which have nothing to do here. */
+#ifdef EVENTER_ACO_LIBMTEV_STUBS
+#define mtev_console_init(appname) ((void)(appname))
+#define mtev_console_conf_init() ((void)0)
+#define mtev_dso_init() ((void)0)
+#define mtev_dso_post_init() ((void)0)
+#define mtev_dso_load_failures() 0
+#define mtev_capabilities_listener_init() ((void)0)
+#define mtev_events_rest_init() ((void)0)
+#define mtev_stats_rest_init() ((void)0)
+#define mtev_heap_profiler_rest_init() ((void)0)
+#define mtev_conf_write_log() 0
+#define mtev_conf_coalesce_changes(seconds) ((void)(seconds))
+#define mtev_conf_watch_and_journal_watchdog(function, closure) ((void)(function), (void)(closure))
+#endif
+
+/* clang-format on */
+
+#ifdef __cplusplus
+}
+#endif
+
+#ifdef EVENTER_ACO_IMPLEMENTATION
+#ifndef __cplusplus
+#error "EVENTER_ACO_IMPLEMENTATION belongs into a C++ file (C++20) of the program"
+#endif
+#include "eventer/compat/implementation.hpp"
+#endif
+
+#endif
