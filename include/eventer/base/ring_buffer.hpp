@@ -32,6 +32,11 @@ class ring_buffer {
     if (EVENTER_UNLIKELY(size() == capacity())) resize(capacity() == 0 ? 64 : capacity() * 2);
     data_[tail_++ & mask_] = value;
   }
+  // As push_back, to the other end; tickets stay valid.
+  void push_front(T value) {
+    if (EVENTER_UNLIKELY(size() == capacity())) resize(capacity() == 0 ? 64 : capacity() * 2);
+    data_[--head_ & mask_] = value;
+  }
   EVENTER_ALWAYS_INLINE T pop_front() noexcept { return data_[head_++ & mask_]; }
   // Requires: offset < size().
   T& operator[](std::size_t offset) noexcept { return data_[(head_ + offset) & mask_]; }

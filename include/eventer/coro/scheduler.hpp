@@ -227,6 +227,24 @@ class EVENTER_API scheduler {
     ready_.push_back(&node);
   }
 
+  // Runs a new coroutine, which is in no queue, to its first wait: from a native frame there and then; a running
+  // coroutine goes on directly behind it, which is no cancellation point. Requires: the loop's thread, inside
+  // `entered`.
+  void run_at_once(control_block& block) {
+    block.wake = wake_reason::ready;
+    if (running_ == nullptr) {
+      ++resumes_;
+      if (EVENTER_UNLIKELY(!resume(block))) return make_ready(block, wake_reason::ready);  // no memory now
+      if (block.has(coroutine_flag::ended)) finish(block);
+      return;
+    }
+    running_->wake = wake_reason::ready;
+    ready_.push_front(running_);
+    ready_.push_front(&block);
+    first_in_order_ += 2;
+    switch_out(*running_);
+  }
+
   // Ends a wait; nothing if it has ended already. Whoever calls this and forgets the node clears its `waiting_on`.
   // Requires: the loop's thread.
   void wake(wait_node& node, wake_reason reason) {
@@ -384,6 +402,15 @@ class EVENTER_API scheduler {
     switch_out(*running_);
   }
 
+  // Ends the running coroutine where it is. What lies on its stack is not destroyed.
+  [[noreturn]] EVENTER_NOINLINE void abandon_running() {
+    control_block& block = *running_;
+    entry_of(block).operations->destroy_callable(block);
+    end(block, outcome::value);
+    switch_out(block);
+    __builtin_unreachable();
+  }
+
   // Whether an await of the running coroutine has to end with operation_canceled instead of waiting. Throws `cancelled`
   // where it may.
   bool cancellation_due() {
@@ -448,7 +475,10 @@ class EVENTER_API scheduler {
     std::size_t resumed = 0;
     const bool seeded = options_.seed != 0;
     while (resumed < budget && !ready_.empty()) {
-      if (EVENTER_UNLIKELY(seeded)) draw_next();
+      if (EVENTER_UNLIKELY(first_in_order_ > 0))
+        --first_in_order_;
+      else if (EVENTER_UNLIKELY(seeded))
+        draw_next();
       if (EVENTER_UNLIKELY(ready_.size() >= prefetch_from && saves_.bytes_in_use() > prefetch_footprint)) prefetch();
       wait_node* const node = ready_.pop_front();
       ++resumed;
@@ -1085,6 +1115,7 @@ class EVENTER_API scheduler {
   unsigned unwinding_rounds_ = 0;
   std::size_t living_ = 0;
   std::size_t refused_ = 0;
+  std::size_t first_in_order_ = 0;  // of the ready ones, that no seed moves: see run_at_once
   std::uint64_t draws_ = options_.seed;
   std::uint32_t last_number_ = 0;
   context::fp_environment native_fp_ = context::fp_environment::current();

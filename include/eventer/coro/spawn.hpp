@@ -18,6 +18,7 @@ struct spawn_options {
   stack_kind stack = stack_kind::shared;
   std::size_t own_stack_bytes = 0;  // with stack_kind::own; 0: the loop's default
   bool own_fp_environment = false;  // rounding mode and masks are the coroutine's: 13-15 ns a resume and suspend
+  const void* entry = nullptr;      // the function by which reports know it, where it is called through another one
 };
 
 namespace detail {
@@ -145,17 +146,17 @@ concept spawnable = std::is_invocable_v<std::decay_t<F>, std::decay_t<Arguments>
 template <class F, class... Arguments>
 using spawn_result = typename unwrapped<std::invoke_result_t<std::decay_t<F>, std::decay_t<Arguments>...>>::type;
 
-// On the loop's thread: makes the coroutine and its handle.
+// On the loop's thread: makes the coroutine, which is not ready yet. `flag`: has_handle, or 0.
 template <class F, class... Arguments>
-join_handle<spawn_result<F, Arguments...>> spawn_here(scheduler& here, const spawn_options& options, F&& function,
-                                                      Arguments&&... arguments) {
+control_block& make_here(scheduler& here, const spawn_options& options, std::uint16_t flag, F&& function,
+                         Arguments&&... arguments) {
   using call = call_type<F, Arguments...>;
-  const void* key = nullptr;
+  const void* key = options.entry;
   if constexpr (std::is_pointer_v<std::decay_t<F>>)
-    key = reinterpret_cast<const void*>(static_cast<std::decay_t<F>>(function));
-  const std::uint16_t flags = static_cast<std::uint16_t>(
-      coroutine_flag::has_handle | (options.stack == stack_kind::own ? coroutine_flag::own_stack : 0) |
-      (options.own_fp_environment ? coroutine_flag::own_fp : 0));
+    if (key == nullptr) key = reinterpret_cast<const void*>(static_cast<std::decay_t<F>>(function));
+  const std::uint16_t flags =
+      static_cast<std::uint16_t>(flag | (options.stack == stack_kind::own ? coroutine_flag::own_stack : 0) |
+                                 (options.own_fp_environment ? coroutine_flag::own_fp : 0));
   control_block& block = here.create(operations_of<call>::table, key, options.name, flags, options.own_stack_bytes);
 #if EVENTER_EXCEPTIONS
   try {
@@ -175,8 +176,23 @@ join_handle<spawn_result<F, Arguments...>> spawn_here(scheduler& here, const spa
   // On a loop that is being destroyed it does not run any more: the callable is destroyed once, and joining says
   // canceled.
   if (EVENTER_UNLIKELY(here.stopping())) block.set(coroutine_flag::cancel_requested);
+  return block;
+}
+
+// The same, and its handle; it is ready.
+template <class F, class... Arguments>
+join_handle<spawn_result<F, Arguments...>> spawn_here(scheduler& here, const spawn_options& options, F&& function,
+                                                      Arguments&&... arguments) {
+  control_block& block = make_here(here, options, coroutine_flag::has_handle, std::forward<F>(function),
+                                   std::forward<Arguments>(arguments)...);
   here.make_ready(block, wake_reason::ready);
   return join_handle<spawn_result<F, Arguments...>>(block);
+}
+
+// It runs to its first wait before this returns, and nobody can join it.
+template <class F, class... Arguments>
+void run_here_at_once(scheduler& here, const spawn_options& options, F&& function, Arguments&&... arguments) {
+  here.run_at_once(make_here(here, options, 0, std::forward<F>(function), std::forward<Arguments>(arguments)...));
 }
 
 // What another thread has spawned: the callable of its coroutine.
