@@ -8,7 +8,9 @@
 #include <cstdio>
 #include <cstring>
 
+#include "eventer/compat/detail/configuration.hpp"
 #include "eventer/compat/detail/frame.hpp"
+#include "eventer/compat/detail/library_log.hpp"
 #include "eventer/compat/eventer_aco.h"
 
 namespace eventer::inline EVENTER_ABI::compat {
@@ -35,8 +37,6 @@ inline bool is_known_property(std::string_view key) noexcept {
 
 // --- what other parts do ---
 
-const std::vector<std::pair<std::string, std::string>>& eventer_defaults();
-void route_library_log();
 void make_configured_queues();
 bool is_queue_thread() noexcept;
 std::size_t stop_everything(duration grace);
