@@ -1,7 +1,12 @@
-// What EVENTER_ACO_IMPLEMENTATION makes of eventer_aco.h: the definitions of its functions, over the C++ layers. Included
-// by one C++ file of a program.
+// What EVENTER_ACO_IMPLEMENTATION makes of eventer_aco.h: the definitions of its functions, over the C++ layers.
+// Included by one C++ file of a program.
 //
 // parts/ has the functions, a file for each section of eventer_aco.h; detail/ what several of them use.
 #pragma once
 
 #include "eventer/compat/eventer_aco.h"
+#include "eventer/compat/parts/hash.hpp"
+#include "eventer/compat/parts/log.hpp"
+#include "eventer/compat/parts/main.hpp"
+#include "eventer/compat/parts/names.hpp"
+#include "eventer/compat/parts/time.hpp"
