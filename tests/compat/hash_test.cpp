@@ -13,6 +13,7 @@
 #include "../child.hpp"
 #include "eventer/base/config.hpp"
 #include "eventer/compat/eventer_aco.h"
+#include "eventer/context/sanitizer.hpp"
 
 namespace {
 
@@ -319,8 +320,9 @@ TEST_CASE("a table does what the standard library's map does, step by step") {
   mtev_hash_destroy(&table, &std::free, &std::free);
 }
 
-TEST_CASE("without memory the process ends with a line") {
-  if (EVENTER_ASAN || EVENTER_TSAN) EVENTER_SKIP("sanitizers have an allocator of their own, and no use for a limit");
+TEST_CASE("without memory the process ends with a line", "[no-emulator]") {
+  if (EVENTER_ASAN || EVENTER_TSAN || eventer::context::running_on_valgrind())
+    EVENTER_SKIP("such tools have an allocator of their own, and no use for a limit");
   const child_result child = run_in_child([] {
     const rlimit limit{256 << 20, 256 << 20};
     ::setrlimit(RLIMIT_AS, &limit);
