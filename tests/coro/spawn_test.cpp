@@ -273,3 +273,59 @@ TEST_CASE("limits of the loop's options refuse a spawn with not_enough_memory") 
   loop.run();
   handle.join();
 }
+
+TEST_CASE("a coroutine that is run at once goes to its first wait, and its starter on behind it, whatever the seed") {
+  for (const std::uint64_t seed : {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{7}}) {
+    eventer::event_loop loop({.seed = seed});
+    std::string order;
+    auto* const shared = &order;
+    const auto at_once = [shared](std::string begin, std::string end) {
+      eventer::detail::run_here_at_once(*eventer::scheduler::current(), {},
+                                        [shared, begin = std::move(begin), end = std::move(end)] {
+                                          *shared += begin;
+                                          eventer::yield();
+                                          *shared += end;
+                                        });
+    };
+    loop.post([shared, at_once] {
+      at_once("a", "A");  // in a native frame
+      *shared += '1';
+    });
+    for (int i = 0; i < 20; ++i) loop.spawn([shared] { *shared += '.'; });  // they are ready, and wait
+    auto starter = loop.spawn([shared, at_once] {
+      at_once("b", "B");
+      *shared += '2';
+      at_once("c", "C");
+      *shared += '3';
+    });
+    loop.run();
+    starter.join();
+    CHECK(order.find("a1") == 0);
+    CHECK(order.find("b2c3") != std::string::npos);
+    for (const char each : {'A', 'B', 'C'}) CHECK(order.find(each) != std::string::npos);
+  }
+}
+
+TEST_CASE("a coroutine may be left where it is: its frames are not unwound, its callable is destroyed") {
+  eventer::event_loop loop;
+  const auto callable = std::make_shared<int>(1);
+  bool went_on = false, unwound = false;
+  loop.post([&loop, callable, &went_on, &unwound] {
+    auto* const on = &went_on;
+    auto* const destroyed = &unwound;
+    eventer::detail::run_here_at_once(loop, {}, [callable, on, destroyed] {
+      struct guard {
+        bool* destroyed;
+        ~guard() { *destroyed = true; }
+      } const mine{destroyed};
+      eventer::yield();
+      eventer::scheduler::current()->abandon_running();
+      *on = true;
+    });
+  });
+  loop.run();
+  CHECK(loop.stats().coroutines == 0);
+  CHECK_FALSE(went_on);
+  CHECK_FALSE(unwound);
+  CHECK(callable.use_count() == 1);
+}

@@ -15,6 +15,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "eventer/compat/detail/library_log.hpp"
 #include "eventer/compat/detail/properties.hpp"
 #include "eventer/compat/eventer_aco.h"
 #include "eventer/event/loop_pool.hpp"
@@ -76,6 +77,10 @@ class runtime {
         this_loop->thread = ::pthread_self();
       });
     state_.store(stage::running, std::memory_order_release);
+    resume_log_changed.store([]() noexcept {
+      for (const auto& each : of_process().threads_)
+        each->loop.post([&loop = each->loop] { loop.look_at_log_again(); });
+    });
   }
 
   std::list<eventer_pool_t>& pools() noexcept { return pools_; }
