@@ -365,10 +365,11 @@ TEST_CASE("accept and connect wait") {
     seen.timed_out = eventer_aco_accept(acceptor, nullptr, nullptr, &soon);
     seen.timed_out_number = errno;
     struct dialled {
-      sockaddr_in to;
+      sockaddr_in to{};
       int result = -2;
     };
-    const auto call = std::make_unique<dialled>(dialled{address});  // both use it: not on a coroutine's stack
+    const auto call = std::make_unique<dialled>();  // both use it: not on a coroutine's stack
+    call->to = address;
     eventer_aco_start(
         [] {
           auto& mine = *static_cast<dialled*>(eventer_aco_arg());

@@ -48,6 +48,7 @@ class notice {
 template <class F>
 void run_coroutine(F function) {
   struct call {
+    explicit call(F&& f) : function(std::move(f)) {}
     F function;
     notice done;
   };
@@ -66,6 +67,7 @@ void run_coroutine(F function) {
 template <class F>
 void run_callback(F function, int loop = 0) {
   struct call {
+    explicit call(F&& f) : function(std::move(f)) {}
     F function;
     notice done;
   };
