@@ -5,3 +5,8 @@
 #pragma once
 
 #include "eventer/compat/eventer_aco.h"
+#include "eventer/compat/parts/coroutines.hpp"
+#include "eventer/compat/parts/events.hpp"
+#include "eventer/compat/parts/gates.hpp"
+#include "eventer/compat/parts/io.hpp"
+#include "eventer/compat/parts/jobs.hpp"
