@@ -5,7 +5,12 @@
 #pragma once
 
 #include "eventer/compat/eventer_aco.h"
+#include "eventer/compat/parts/coroutines.hpp"
+#include "eventer/compat/parts/events.hpp"
+#include "eventer/compat/parts/gates.hpp"
 #include "eventer/compat/parts/hash.hpp"
+#include "eventer/compat/parts/io.hpp"
+#include "eventer/compat/parts/jobs.hpp"
 #include "eventer/compat/parts/log.hpp"
 #include "eventer/compat/parts/main.hpp"
 #include "eventer/compat/parts/names.hpp"

@@ -29,9 +29,6 @@ struct event_io {
   time_limit accept_limit, read_limit, write_limit;  // where a call gives none; durations
 };
 
-// What belongs to an asynchronous event while it is in a queue; see parts/jobs.hpp.
-struct job_state;
-
 }  // namespace eventer::inline EVENTER_ABI::compat
 
 struct _event {
@@ -51,7 +48,6 @@ struct _event {
 
   bool is_aco = false;
   std::shared_ptr<eventer::compat::event_io> io;
-  eventer::compat::job_state* job = nullptr;
 
   // The owner's thread's.
   eventer::event registration, wakes;

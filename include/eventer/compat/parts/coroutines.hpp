@@ -8,6 +8,7 @@
 
 #include "eventer/compat/detail/frame.hpp"
 #include "eventer/compat/eventer_aco.h"
+#include "eventer/compat/parts/io.hpp"
 
 namespace eventer::inline EVENTER_ABI::compat {
 
