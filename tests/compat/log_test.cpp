@@ -353,11 +353,27 @@ TEST_CASE("mtevAssert evaluates its condition once, and ends the process where i
   CHECK(contains(child.output, "assertion failed: evaluated % 2 == 1\n"));
 }
 
-// What follows changes the process's log: each in a child.
+// What follows changes the process's log: each in a child, whose log is as in a process that begins.
+
+namespace {
+
+void begin_anew(eventer::log_level level) {
+  eventer::compat::streams_changed.store(nullptr);
+  eventer::compat::resume_log_changed.store(nullptr);
+  eventer::compat::library_log.resumes = nullptr;
+  eventer::compat::library_log.raised = false;
+  turn("debug/eventer/aco", false);
+  eventer::compat::find_stream("debug/eventer/aco")->wish = eventer::compat::stream_wish::inherited;
+  turn("debug/eventer", false);
+  eventer::set_log_sink(nullptr);
+  eventer::set_log_level(level);
+}
+
+}  // namespace
 
 TEST_CASE("the library's lines come to streams by their level") {
   const child_result child = run_in_child([] {
-    eventer::set_log_level(eventer::log_level::info);
+    begin_anew(eventer::log_level::info);
     eventer::compat::route_library_log();
     eventer::compat::route_library_log();
     eventer::log(eventer::log_level::error, "an error %d", 1);
@@ -377,7 +393,7 @@ TEST_CASE("the library's lines come to streams by their level") {
 TEST_CASE(
     "debug/eventer/aco reports each resume with its stack's bytes, in a loop that runs already, until it is off") {
   const child_result child = run_in_child([] {
-    eventer::set_log_level(eventer::log_level::warning);
+    begin_anew(eventer::log_level::warning);
     eventer::compat::route_library_log();
     static unsigned changes = 0;
     eventer::compat::resume_log_changed.store([]() noexcept {
@@ -418,13 +434,12 @@ TEST_CASE(
 TEST_CASE("a stream that is on before the library's log is routed counts, and so does EVENTER_LOG=debug") {
   for (const bool by_environment : {false, true}) {
     const child_result child = run_in_child([=] {
-      if (by_environment) {
+      // -1: the environment was not looked at yet.
+      begin_anew(by_environment ? static_cast<eventer::log_level>(-1) : eventer::log_level::warning);
+      if (by_environment)
         ::setenv("EVENTER_LOG", "debug", 1);
-        eventer::set_log_level(static_cast<eventer::log_level>(-1));  // as in a process that begins
-      } else {
-        eventer::set_log_level(eventer::log_level::warning);
+      else
         turn("debug/eventer", true);
-      }
       eventer::compat::route_library_log();
       eventer::event_loop loop;
       (void)loop.spawn([] { eventer::yield(); });
