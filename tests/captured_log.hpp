@@ -19,7 +19,7 @@ class captured_log {
   }
   captured_log(const captured_log&) = delete;
   captured_log& operator=(const captured_log&) = delete;
-  ~captured_log() { eventer::set_log_sink(nullptr); }
+  ~captured_log() { eventer::set_log_sink(before_); }
 
   // Any thread.
   std::vector<std::string> lines() const {
@@ -33,6 +33,7 @@ class captured_log {
   }
 
  private:
+  const eventer::log_sink before_ = eventer::detail::log_target.load();
   static inline std::mutex mutex_;
   static inline std::vector<std::string> lines_;
 };
