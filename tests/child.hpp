@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <cstdlib>
 #include <string>
 
@@ -20,6 +21,7 @@ template <class F>
 child_result run_in_child(F&& function) {
   int pipe_ends[2];
   if (::pipe(pipe_ends) != 0) std::abort();
+  std::fflush(stdout);  // else the child would write what is in its buffer again
   const pid_t child = ::fork();
   if (child == 0) {
     ::dup2(pipe_ends[1], 1);
