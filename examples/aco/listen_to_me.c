@@ -4,6 +4,7 @@
  *   listen_to_me [FILE.toml]
  *
  * Compiles as C99 and as C++. */
+#define _DEFAULT_SOURCE /* what C99 lacks: struct timeval, strncasecmp, sleep */
 #include <errno.h>
 #include <stdlib.h>
 #include <strings.h>

@@ -2,6 +2,7 @@
  * from then on its code reads from top to bottom. Prints the port it listens at; talk to it with nc.
  *
  * Compiles as C99 and as C++. */
+#define _DEFAULT_SOURCE /* what C99 lacks: struct timeval, strncasecmp, sleep */
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <stdio.h>

@@ -4,6 +4,7 @@
  *   rest [FILE.toml]       curl http://127.0.0.1:8080/hello
  *
  * Compiles as C99 and as C++. */
+#define _DEFAULT_SOURCE /* what C99 lacks: struct timeval, strncasecmp, sleep */
 #include <unistd.h>
 
 #include "eventer/compat/eventer_aco.h"

@@ -3,6 +3,7 @@
  *   sleeper [MILLISECONDS [TIMES]]     2000, and for ever
  *
  * Compiles as C99 and as C++. */
+#define _DEFAULT_SOURCE /* what C99 lacks: struct timeval, strncasecmp, sleep */
 #include <stdlib.h>
 
 #include "eventer/compat/eventer_aco.h"
