@@ -362,7 +362,7 @@ TEST_CASE("the number of threads stays between min and max, and 0 is no bound") 
     eventer_jobq_set_concurrency(queue, wanted);
     const auto held = make_barrier();
     count begun;
-    for (int i = 0; i < 9; ++i) eventer_add_asynch(queue, make_work([&] { begun.add(), held->wait(); }));
+    for (int i = 0; i < 9; ++i) eventer_add_asynch(queue, make_work([&begun, held] { begun.add(), held->wait(); }));
     // As many as there may be have begun when so many wait no longer.
     while (begun.now() + eventer_jobq_get_backlog(queue) != 9 || begun.now() < 2) std::this_thread::yield();
     std::size_t seen = 0;
