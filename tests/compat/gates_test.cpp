@@ -235,8 +235,9 @@ TEST_CASE("a gate waits for mixed jobs that were started two calls deep, ended b
   const own_queue queue("mixed", 2);
   all_of all;
   all.queue = queue;
+  count started;
   std::thread opens([&] {
-    all.held->until_waiting(1);
+    started.until(1);
     all.held->open();
   });
   CHECK(in_coroutine([&] {
@@ -251,6 +252,7 @@ TEST_CASE("a gate waits for mixed jobs that were started two calls deep, ended b
     }
     all.outer(gate);
     all.early = all.events == 2;
+    started.add();
     eventer_aco_gate_wait(gate);
     all.in_time = all.simple == 5 && all.events == 2 && all.noted.complete == 4;
   }));

@@ -388,17 +388,33 @@ TEST_CASE("idle threads end, or stay, as min_concurrency is changed") {
 TEST_CASE("no job is forgotten while threads come and go") {
   job_queue queue("test", {.max_concurrency = 3, .idle = 0s});
   const auto ran = std::make_shared<std::atomic<int>>(0);
+  const auto post = [&](int jobs) {
+    for (int i = 0; i < jobs; ++i) (void)queue.post([ran] { ++*ran; });
+  };
   std::atomic<bool> stop{false};
   std::thread changes([&] {
     for (unsigned n = 0; !stop; ++n) queue.set_concurrency(n % 3, 1 + n * 7 % 5);
   });
+  std::size_t left = 0;
   for (int round = 0; round < 300; ++round) {
-    for (int i = 0; i < 20; ++i) (void)queue.post([ran] { ++*ran; });
-    CHECK(queue.drain(1min) == 0);
+    post(20);
+    left += queue.drain(1min);
   }
   stop = true;
   changes.join();
+  CHECK(left == 0);
   CHECK(*ran == 6'000);
+  // A thread that is too many may have been called for the job, while another one has just gone to sleep.
+  for (int round = 0; round < 2'000 && left == 0; ++round) {
+    queue.set_concurrency(2, 2);
+    post(2);
+    if (round % 2 == 0) (void)queue.drain(1min);
+    queue.set_concurrency(1, 1);
+    post(1);
+    left = queue.drain(1min);
+  }
+  CHECK(left == 0);
+  CHECK(*ran == 12'000);
 }
 
 TEST_CASE("with job_order::lifo the last of a subqueue begins first, and subqueues take turns still") {
