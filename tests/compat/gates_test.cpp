@@ -286,10 +286,12 @@ TEST_CASE("a coroutine that is cancelled waits for its job's end, and hears of i
   std::thread cancels([&] {
     all.held->until_waiting(1);
     all.loop->cancel_from_outside(*all.block);
-    // The loop has heard of it.
-    count heard;
-    all.loop->post([&] { heard.add(); });
-    heard.until(1);
+    // The loop has heard of it, and has had turns enough to let the coroutine go on, which would be wrong.
+    count turns;
+    for (std::size_t n = 1; n <= 10; ++n) {
+      all.loop->post([&] { turns.add(); });
+      turns.until(n);
+    }
     all.after = all.first_errno;
     all.held->open();
   });
