@@ -10,11 +10,14 @@
 #include <mutex>
 #include <thread>
 
-#include "eventer/base/config.hpp"
 #include "eventer/compat/eventer_aco.h"
+#include "eventer/context/sanitizer.hpp"
 
-// Under the sanitizers and valgrind a tenth is enough.
-constexpr std::size_t many(std::size_t count) { return EVENTER_ASAN || EVENTER_TSAN ? count / 10 : count; }
+// Under the sanitizers and valgrind fewer are enough.
+inline std::size_t many(std::size_t count) {
+  if (eventer::context::running_on_valgrind()) return count / 100;
+  return EVENTER_ASAN || EVENTER_TSAN ? count / 10 : count;
+}
 
 // Once a process; the tests run on its main thread, which is no loop.
 inline void start_runtime() {

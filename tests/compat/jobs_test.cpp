@@ -1,6 +1,7 @@
 // Section 2 of the C interface: work is done on the threads of queues, and completed on loops.
 #include "jobs.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <string>
 #include <vector>
@@ -362,7 +363,7 @@ TEST_CASE("the number of threads stays between min and max, and 0 is no bound") 
     eventer_jobq_set_concurrency(queue, wanted);
     const auto held = make_barrier();
     count begun;
-    for (int i = 0; i < 9; ++i) eventer_add_asynch(queue, make_work([&] { begun.add(), held->wait(); }));
+    for (int i = 0; i < 9; ++i) eventer_add_asynch(queue, make_work([&begun, held] { begun.add(), held->wait(); }));
     // As many as there may be have begun when so many wait no longer.
     while (begun.now() + eventer_jobq_get_backlog(queue) != 9 || begun.now() < 2) std::this_thread::yield();
     std::size_t seen = 0;
@@ -550,6 +551,16 @@ TEST_CASE("broken rules around jobs are sentences of the C interface", "[no-emul
     INFO(child.output);
     CHECK(contains(child.output, rule.says));
   }
+  // What is added from CLEANUP comes too late to be waited for.
+  std::string said;
+  count completed;
+  eventer_add_asynch(nullptr, make_job([&](eventer_t, int mask) {
+                       if (mask == EVENTER_ASYNCH_CLEANUP)
+                         said = run_in_child([&] { eventer_add_asynch_dep(nullptr, e); }).output;
+                       if (mask == EVENTER_ASYNCH_COMPLETE) completed.add();
+                     }));
+  REQUIRE(completed.until(1));
+  CHECK(contains(said, "outside of a job's EVENTER_ASYNCH_WORK"));
   free_job(e);
   // Added twice, and freed while it is in a queue.
   const own_queue queue("held");

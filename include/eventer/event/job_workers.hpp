@@ -457,8 +457,6 @@ class EVENTER_API job_workers : public counted<std::atomic<std::uint32_t>> {
     }
     me.next = std::exchange(free_, &me);
     --threads_;
-    // It may have been called for a job that another one has to do now.
-    if (worker* const other = call_one()) system::wake_sleeper(other->called);
   }
   job* take_next() {
     job* const next = backlog_.take();
@@ -509,7 +507,9 @@ class EVENTER_API job_workers : public counted<std::atomic<std::uint32_t>> {
     if (me.called.exchange(0, std::memory_order_relaxed) != 0) --called_;  // it has just begun
     if (has_too_many()) return false;
     if (backlog_.queued() > 0 || (!closed_ && look_briefly(lock))) return true;
-    if (closed_) return false;
+    // Also where the limit has changed meanwhile: while there are too many, none sleeps that was not called, so that
+    // one that ends leaves no job to a sleeper.
+    if (closed_ || has_too_many()) return false;
     link_idle(me);
     const time_point end = deadline_after(clock::now(), options_.idle);
     for (;;) {

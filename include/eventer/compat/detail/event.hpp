@@ -127,7 +127,7 @@ inline bool drop_reference(eventer_t which) {
   if (before != 1) return false;
   if (which->is_added()) refuse("eventer_free() of an event that is added: eventer_remove() hands its reference back");
   which->io.reset();
-  events_now.fetch_sub(1, std::memory_order_relaxed);
+  events_now.fetch_sub(1, std::memory_order_release);  // who sees the count sees what its callback has done
   held_event::let_go(which);
   return true;
 }

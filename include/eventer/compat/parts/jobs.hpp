@@ -74,10 +74,13 @@ inline bool configure_queue(const std::string& name, std::string_view value) {
 // What eventer_init makes: the default queue, and those that properties speak of.
 inline void make_configured_queues() {
   const properties& set = properties::of_process();
-  if (const auto order = set.find("default_jobq_ordering"); order && order != "fifo" && order != "lifo")
-    mtevL(mtev_error, "eventer_propset(default_jobq_ordering, \"%s\"): it is fifo or lifo; fifo is used\n",
-          order->c_str());
   eventer_jobq_t& of_all = queue_table::of_process().default_queue();
+  if (const auto order = set.find("default_jobq_ordering")) {
+    if (order != "fifo" && order != "lifo")
+      mtevL(mtev_error, "eventer_propset(default_jobq_ordering, \"%s\"): it is fifo or lifo; fifo is used\n",
+            order->c_str());
+    eventer_jobq_set_lifo(&of_all, order == "lifo" ? mtev_true : mtev_false);
+  }
   if (const auto threads = number_in(set.find("default_queue_threads").value_or("")))
     eventer_jobq_set_concurrency(&of_all, *threads);
   for (const auto& [name, value] : set.beginning("jobq_")) (void)configure_queue(name, value);
