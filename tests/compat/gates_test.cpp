@@ -318,11 +318,9 @@ TEST_CASE("a coroutine that is cancelled waits for its job's end, and hears of i
   CHECK(all.sleep_errno == ECANCELED);
 }
 
-TEST_CASE("a closure on the stack that coroutines share is a line in the log") {
+TEST_CASE("a closure on the stack that coroutines share is a line in the log", "[shared-stack][no-emulator]") {
+  if (EVENTER_ASAN || eventer::context::prefers_private_stacks()) EVENTER_SKIP("here locals are not on shared stacks");
   start_runtime();
-#if EVENTER_ASAN || EVENTER_TSAN
-  EVENTER_SKIP("under the sanitizers every coroutine has a stack of its own");
-#else
   captured_log log;
   CHECK(in_coroutine([&] {
     auto* const on_heap = new std::atomic<int>(0);
@@ -336,7 +334,6 @@ TEST_CASE("a closure on the stack that coroutines share is a line in the log") {
   }));
   CHECK(log.count("eventer_aco_simple_asynch() or a call of its kind: the closure") == 1);
   CHECK(log.count("on the stack of the coroutine") == 1);
-#endif
 }
 
 TEST_CASE("waiting for a job in a callback is refused with a sentence", "[no-emulator]") {
