@@ -5,8 +5,17 @@
 #pragma once
 
 #include "eventer/compat/eventer_aco.h"
+#include "eventer/compat/parts/coroutines.hpp"
+#include "eventer/compat/parts/events.hpp"
 #include "eventer/compat/parts/hash.hpp"
+#include "eventer/compat/parts/io.hpp"
 #include "eventer/compat/parts/log.hpp"
 #include "eventer/compat/parts/main.hpp"
 #include "eventer/compat/parts/names.hpp"
 #include "eventer/compat/parts/time.hpp"
+
+#ifdef EVENTER_ACO_WITH_LISTENERS
+#include "eventer/compat/parts/acceptor.hpp"
+#include "eventer/compat/parts/control_dispatch.hpp"
+#include "eventer/compat/parts/listeners.hpp"
+#endif

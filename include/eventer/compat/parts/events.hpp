@@ -8,7 +8,9 @@
 #include <cstdio>
 #include <cstring>
 
+#include "eventer/compat/detail/configuration.hpp"
 #include "eventer/compat/detail/frame.hpp"
+#include "eventer/compat/detail/library_log.hpp"
 #include "eventer/compat/eventer_aco.h"
 
 namespace eventer::inline EVENTER_ABI::compat {
@@ -35,8 +37,6 @@ inline bool is_known_property(std::string_view key) noexcept {
 
 // --- what other parts do ---
 
-const std::vector<std::pair<std::string, std::string>>& eventer_defaults();
-void route_library_log();
 void make_configured_queues();
 bool is_queue_thread() noexcept;
 std::size_t stop_everything(duration grace);
@@ -57,6 +57,7 @@ int eventer_init(void) {
   const std::lock_guard lock(compat::start_lock());
   compat::runtime& all = compat::runtime::of_process();
   if (all.has_loops()) return 0;
+  if (compat::apply_configured_properties != nullptr) compat::apply_configured_properties();
   for (const auto& [name, value] : compat::eventer_defaults())
     if (!compat::properties::of_process().find(name)) (void)eventer_propset(name.c_str(), value.c_str());
   compat::raise_descriptor_limit();
@@ -262,7 +263,7 @@ void eventer_update(eventer_t e, int mask) {
   e->mask.store(mask);
   if (!e->is_added()) return;
   eventer::compat::on_thread_of(e->loop_thread(), [mine = eventer::compat::held_event(e), mask] {
-    if (mine->is_added()) mine->registration.set_interest(eventer::compat::to_io(mask));
+    if (mine->is_added()) eventer::compat::set_interest(*mine, mask);
   });
 }
 eventer_t eventer_find_fd(int fd) { return eventer::compat::descriptor_table::find(fd); }
@@ -338,7 +339,7 @@ void eventer_trigger(eventer_t e, int mask) {
     if (next == 0) {
       if (was_added && !which.is_added()) compat::unregister(which, *compat::this_loop, fd);
     } else if (was_added)
-      which.registration.set_interest(compat::to_io(next));
+      compat::set_interest(which, next);
     else
       compat::register_descriptor(mine, state);
   };
