@@ -94,7 +94,6 @@ void tell_about_me() {
 // --- callbacks ---
 
 std::atomic<int> open_echoes{0};
-std::atomic<bool> was_blocking{false};
 
 // The usual form of a classic protocol: a state, and what is left to be written.
 struct echo_state {
