@@ -47,7 +47,7 @@ class captured_streams {
 
  private:
   static inline std::mutex mutex_;
-  static inline std::vector<std::string> lines_;
+  static inline std::vector<std::string>& lines_ = *new std::vector<std::string>;  // loops run to the very end
 };
 
 class test_folder {

@@ -170,6 +170,32 @@ int delegate_callback(eventer_t e, int, void* closure, struct timeval*) {
   std::snprintf(text, sizeof text, "%08x %.*s\n", mtev_acceptor_closure_cmd(ac), got > 0 ? got : 0, rest);
   return say_and_end(e, text, closure);
 }
+// As the page has it: the event moves to a coroutine, and the closure goes along.
+void moved_echo() {
+  auto* const classic = static_cast<eventer_t>(eventer_aco_arg());
+  auto* const ac = static_cast<mtev_acceptor_closure_t*>(eventer_get_closure(classic));
+  const eventer_aco_t e = eventer_set_eventer_aco(classic);
+  char buff[128];
+  int got;
+  while ((got = eventer_aco_read(e, buff, sizeof buff, nullptr)) > 0)
+    if (eventer_aco_write(e, buff, static_cast<size_t>(got), nullptr) < 0) break;
+  eventer_aco_close(e);
+  eventer_aco_free(e);
+  mtev_acceptor_closure_free(ac);
+}
+int moving_callback(eventer_t e, int, void*, struct timeval*) {
+  eventer_remove_fde(e);
+  eventer_aco_start(&moved_echo, eventer_alloc_copy(e));
+  return 0;
+}
+// And the other way: a coroutine gives its connection to a callback.
+void give_to_callback() {
+  const eventer_t e = eventer_unset_eventer_aco(static_cast<eventer_aco_t>(eventer_aco_arg()));
+  eventer_set_callback(e, &echo_callback);
+  eventer_set_mask(e, EVENTER_READ | EVENTER_EXCEPTION);
+  eventer_add(e);
+}
+
 // Leaves what it gets to control_dispatch, at once.
 int leaving_callback(eventer_t e, int mask, void* closure, struct timeval* now) {
   return mtev_control_dispatch(e, mask, closure, now);
@@ -239,6 +265,19 @@ TEST_CASE("a named callback is a listener type, with a descriptor that does not 
     sender.join();
   }
   CHECK(comes_true([&] { return open_echoes == before; }));
+}
+
+TEST_CASE("a connection may move from a callback to a coroutine, and the other way, with its closure") {
+  mtev_listener_register_aco_function("gives", &give_to_callback);
+  (void)eventer_name_callback("moves", &moving_callback);
+  start_types(stanza("gives") + stanza("moves"));
+  const std::int64_t events = eventer_allocations_current();
+  const int open = open_echoes;
+  {
+    const test_client gives("gives"), moves("moves");
+    for (const test_client* const each : {&gives, &moves, &gives, &moves}) CHECK(each->ask("xyz", 3) == "xyz");
+  }
+  CHECK(comes_true([&] { return eventer_allocations_current() == events && open_echoes == open; }));
 }
 
 TEST_CASE("a named callback wins over a coroutine function, and the first function of a name stays") {
@@ -453,11 +492,13 @@ TEST_CASE("IPv6, where the machine has it") {
 TEST_CASE("an idle connection is shut down, and what is read or written counts") {
   mtev_listener_register_aco_function("idle_echo", &echo_in_coroutine);
   (void)eventer_name_callback("idle_callback", &echo_callback);
+  (void)eventer_name_callback("idle_moves", &moving_callback);
   start_types(stanza("idle_echo", "config = { idle_timeout = 400 }") +
-              stanza("idle_callback", "config = { idle_timeout = 400 }"));
+              stanza("idle_callback", "config = { idle_timeout = 400 }") +
+              stanza("idle_moves", "config = { idle_timeout = 400 }"));
   const std::int64_t events = eventer_allocations_current();
   const int open = open_echoes;
-  for (const char* const type : {"idle_echo", "idle_callback"}) {
+  for (const char* const type : {"idle_echo", "idle_callback", "idle_moves"}) {
     INFO(type);
     const auto begun = std::chrono::steady_clock::now();
     const test_client client(type);

@@ -68,6 +68,7 @@ struct _event {
 
   bool is_aco = false;
   std::shared_ptr<eventer::compat::event_io> io;
+  std::shared_ptr<eventer::compat::idle_watch> idle;  // of a listener's connection; for who converts it
   eventer::compat::job_state* job = nullptr;
 
   // The owner's thread's.
@@ -281,6 +282,7 @@ inline int settle(_event& which, std::uint64_t state, int fd, int next) {
     if (still_added && end_to_be_added(which, state)) {
       descriptor_table::take(fd, &which);
       forget_watched(which, *this_loop, fd);
+      end_layered(which);
       drop_reference(&which);
     } else if (removed_inside) {
       drop_reference(&which);

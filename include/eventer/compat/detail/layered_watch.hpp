@@ -82,9 +82,7 @@ class layered_watch final : public layered_registration, public std::enable_shar
     const int fd = which_->fd;
     const int ready = !reads ? EVENTER_WRITE : (wanted_ & EVENTER_READ) != 0 ? EVENTER_READ : EVENTER_EXCEPTION;
     const int next = settle(*which_, state_, fd, call_back(*which_, ready));
-    if (next != 0) return set_interest(next);
-    end();
-    if (which_->layered.get() == this) which_->layered.reset();
+    if (next != 0) set_interest(next);  // else whoever has ended it has ended this, and it may be another loop's by now
   }
 
   const held_event which_;

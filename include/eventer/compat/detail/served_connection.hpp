@@ -18,7 +18,7 @@ inline void hand_to_callback(any_stream&& peer, owned_closure from, eventer_func
   _event* const made =
       make_event(callback, nullptr, peer.native_handle(), EVENTER_READ | EVENTER_WRITE | EVENTER_EXCEPTION);
   from->belongs_to_coroutine = false;
-  if (from->idle_timeout > duration::zero()) from->idle = idle_watch::begin(made->fd, from->idle_timeout);
+  if (from->idle_timeout > duration::zero()) made->idle = from->idle = idle_watch::begin(made->fd, from->idle_timeout);
   if (peer.file()->other() != nullptr) {
     made->io = std::make_shared<event_io>();
     made->io->stream = std::move(peer);

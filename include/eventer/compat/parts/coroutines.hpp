@@ -41,6 +41,7 @@ inline void convert(_event& which) {
       if (opened) which.io->stream = std::move(*opened);
     }
   }
+  which.io->idle = which.idle;
   which.owner.store(this_loop);
   which.is_aco = true;
 }

@@ -185,6 +185,7 @@ eventer_t eventer_alloc_copy(eventer_t src) {
   copy->whence = src->whence;
   copy->owner.store(src->owner.load());
   copy->io = src->io;
+  copy->idle = src->idle;
   return copy;
 }
 eventer_t eventer_alloc_fd(eventer_func_t f, void* closure, int fd, int mask) {
