@@ -34,7 +34,7 @@ inline std::string read_config_text(const std::string& path) {
   };
   const auto refuse_by_kernel = [&] { refuse(error_from_errno(errno).message()); };
   if (path.find('\0') != std::string::npos)
-    refuse_config(quoted(path), 0, 0, "can't be read: its name has a NUL in it");
+    refuse_config(detail::quoted(path), 0, 0, "can't be read: its name has a NUL in it");
   // A FIFO without a writer would block in open().
   const unique_fd file(system::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat status {};

@@ -17,7 +17,7 @@
 #include "eventer/compat/parts/acceptor.hpp"
 #include "eventer/listener/listeners.hpp"
 #ifdef EVENTER_ACO_WITH_TLS
-#include "eventer/tls.hpp"
+#include "eventer/tls/listener.hpp"
 #endif
 
 namespace eventer::inline EVENTER_ABI::compat {
@@ -203,7 +203,7 @@ inline void apply_properties_of(const parsed_configuration& from) {
 }
 
 inline const bool reads_properties = [] {
-  apply_configured_properties = [] { apply_properties_of(configuration_document()); };
+  apply_configured_properties = [] { needing_memory([] { apply_properties_of(configuration_document()); }); };
   return true;
 }();
 
