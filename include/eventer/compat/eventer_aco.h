@@ -80,8 +80,8 @@ void mtev_log_stream_set_enabled(mtev_log_stream_t ls, mtev_boolean on);
 /* Receives each line in place of standard error: the stream's name and the message with its "\n", without the time; both are there during
    the call only. NULL: standard error again. It is called in any thread, must not wait, and may not log. (Ours.) */
 void mtev_log_set_writer(void (*writer)(const char *stream, const char *line, size_t length));
-/* Flushes stdout and stderr, writes a last line, with its place in the source and whether the stream is on or not, and ends the process:
-   abort(), or exit(2). NULL is mtev_error here. */
+/* Flushes stdout and stderr, writes a last line with its place in the source, also where the stream is off, and ends the process: abort(),
+   or exit(2). NULL is mtev_error here. */
 MTEV_ACO_NORETURN void mtev_log_and_end(mtev_boolean aborts, mtev_log_stream_t ls, const char *file, int line, const char *fmt, ...)
     MTEV_ACO_PRINTF(5, 6);
 
@@ -570,12 +570,12 @@ int  mtev_conf_load(const char *path);
 #define mtev_console_conf_init() ((void)0)
 #define mtev_dso_init() ((void)0)
 #define mtev_dso_post_init() ((void)0)
-#define mtev_dso_load_failures() 0
+static inline int mtev_dso_load_failures(void) { return 0; }
 #define mtev_capabilities_listener_init() ((void)0)
 #define mtev_events_rest_init() ((void)0)
 #define mtev_stats_rest_init() ((void)0)
 #define mtev_heap_profiler_rest_init() ((void)0)
-#define mtev_conf_write_log() 0
+static inline int mtev_conf_write_log(void) { return 0; }                      /* a function: its address is given to the last of these */
 #define mtev_conf_coalesce_changes(seconds) ((void)(seconds))
 #define mtev_conf_watch_and_journal_watchdog(function, closure) ((void)(function), (void)(closure))
 #endif
