@@ -46,9 +46,6 @@ class layered_registration {
   virtual void end() noexcept = 0;
 };
 
-// What belongs to an asynchronous event while it is in a queue; see parts/jobs.hpp.
-struct job_state;
-
 }  // namespace eventer::inline EVENTER_ABI::compat
 
 struct _event {
@@ -69,7 +66,6 @@ struct _event {
   bool is_aco = false;
   std::shared_ptr<eventer::compat::event_io> io;
   std::shared_ptr<eventer::compat::idle_watch> idle;  // of a listener's connection; for who converts it
-  eventer::compat::job_state* job = nullptr;
 
   // The owner's thread's.
   eventer::event registration, wakes;
@@ -154,7 +150,7 @@ inline bool drop_reference(eventer_t which) {
   if (before != 1) return false;
   if (which->is_added()) refuse("eventer_free() of an event that is added: eventer_remove() hands its reference back");
   which->io.reset();
-  events_now.fetch_sub(1, std::memory_order_relaxed);
+  events_now.fetch_sub(1, std::memory_order_release);  // who sees the count sees what its callback has done
   held_event::let_go(which);
   return true;
 }

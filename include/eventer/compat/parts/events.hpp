@@ -38,6 +38,7 @@ inline bool is_known_property(std::string_view key) noexcept {
 // --- what other parts do ---
 
 void make_configured_queues();
+bool configure_queue(const std::string& name, std::string_view value);
 bool is_queue_thread() noexcept;
 std::size_t stop_everything(duration grace);
 
@@ -116,6 +117,8 @@ int eventer_impl_propset(const char* key, const char* value) {
     compat::timeout_errno.store(text == "ETIME" ? ETIME : ETIMEDOUT, std::memory_order_relaxed);
   }
   compat::properties::of_process().set(name, text);
+  if (name.starts_with("jobq_") && compat::runtime::of_process().has_loops())
+    return compat::configure_queue(std::string(name.substr(5)), text) ? 0 : -1;
   return 0;
 }
 int eventer_propset(const char* key, const char* value) { return eventer_impl_propset(key, value); }
