@@ -11,6 +11,7 @@
 
 #include "../catch.hpp"
 #include "configured_listeners.hpp"
+#include "eventer/compat/detail/configuration.hpp"
 
 namespace {
 
@@ -596,7 +597,15 @@ TEST_CASE("where no file was loaded, mtev_listener_init reads the one that is na
   std::ofstream("service.toml") << stanza("about");
   register_types();
   REQUIRE(eventer_init() == 0);
+  {
+    const captured_streams log;
+    mtev_listener_init(nullptr);
+    CHECK(log.has("no configuration was loaded: see mtev_conf_load()"));
+    mtev_listener_init("absent");
+    CHECK(log.has("cannot read \"absent.toml\""));
+  }
   mtev_listener_init("service");
+  CHECK(eventer::compat::configuration_path() == "service.toml");
   CHECK(test_client("about").read_rest() == "127.0.0.1 9\n");
 }
 TEST_CASE("a file named as the program, in a process of its own") { CHECK(run_alone("[.named]") == 0); }

@@ -61,6 +61,13 @@ int tls_echo_callback(eventer_t e, int, void* closure, struct timeval*) {
   return wanted;
 }
 
+// Does something at every second call only: it is called for the same again.
+std::atomic<int> calls{0};
+int lazy_callback(eventer_t e, int mask, void* closure, struct timeval* now) {
+  if (calls++ % 2 == 0) return EVENTER_READ | EVENTER_EXCEPTION;
+  return tls_echo_callback(e, mask, closure, now);
+}
+
 // Waits on each loop in turn for one line.
 std::atomic<int> moves{0};
 int moving_callback(eventer_t e, int, void* closure, struct timeval*) {
@@ -201,6 +208,13 @@ TEST_CASE("a classic event over TLS is called as long as there is something to r
     CHECK((echoed == sent));
   }
   CHECK(comes_true([&] { return eventer_allocations_current() == events; }));
+}
+
+TEST_CASE("a classic event over TLS that does not look at what has come is called again for it") {
+  (void)eventer_name_callback("tls_lazy", &lazy_callback);
+  start_tls(stanza("tls_lazy", sslconfig(test_certificates())));
+  secure_client client("tls_lazy");
+  for (const char* const line : {"a", "b", "c", "d"}) CHECK(client.ask(std::string(line) + "\n") == line);
 }
 
 TEST_CASE("a classic event over TLS that is stuck in writing goes on when its client reads") {

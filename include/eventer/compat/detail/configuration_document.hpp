@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -25,17 +26,11 @@ class configuration_documents {
     return all;
   }
 
-  // Where nothing was loaded with mtev_conf_load.
-  void set_otherwise(std::string path) {
-    const std::lock_guard lock(mutex_);
-    otherwise_ = std::move(path);
-  }
   // Of the file that is in force: read once, or `again`. Without a root where there is none, or it has errors, of which
   // the log has told when it was read.
   parsed_configuration get(bool again) {
-    std::string path = configuration_path();
+    const std::string path = configuration_path();
     const std::lock_guard lock(mutex_);
-    if (path.empty()) path = otherwise_;
     if (path.empty()) return {};
     if (again || path != last_.path) {
       last_ = {path, nullptr};
@@ -51,7 +46,6 @@ class configuration_documents {
 
  private:
   std::mutex mutex_;
-  std::string otherwise_;
   parsed_configuration last_;
 };
 

@@ -221,7 +221,8 @@ void mtev_listener_init(const char* toplevel) {
         mtevL(mtev_error, "mtev_listener_init: no configuration was loaded: see mtev_conf_load()\n");
         return;
       }
-      compat::configuration_documents::of_process().set_otherwise(name + ".toml");
+      // In force for whoever reads its part of it.
+      if (mtev_conf_load((name + ".toml").c_str()) != 0) return;
     }
     compat::connection_types::of_process().add("control_dispatch", {.callback = &mtev_control_dispatch});
     const compat::parsed_configuration from = compat::configuration_document();
