@@ -95,6 +95,9 @@ inline int run_alone(const char* tag) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : 100 + WTERMSIG(status);
 }
 
+// How many events there are. One that a test before has left to its end may go yet, so that there may be fewer later.
+inline std::int64_t events_there() { return eventer_allocations_current(); }
+
 // A client, with plain blocking calls that end in any case.
 class test_client {
  public:

@@ -189,6 +189,17 @@ int moving_callback(eventer_t e, int, void*, struct timeval*) {
   eventer_aco_start(&moved_echo, eventer_alloc_copy(e));
   return 0;
 }
+// Goes on with a connection whose function has returned.
+void go_on() {
+  auto* const e = static_cast<eventer_aco_t>(eventer_aco_arg());
+  timeval moment{0, 5000};
+  eventer_aco_sleep(&moment);
+  const bool has_closure = eventer_aco_get_closure(e) != nullptr;
+  eventer_aco_write(e, has_closure ? "with\n" : "without\n", has_closure ? 5 : 8, nullptr);
+  eventer_aco_close(e);
+  eventer_aco_free(e);
+}
+void leave_to_another() { eventer_aco_start(&go_on, eventer_aco_arg()); }
 // And the other way: a coroutine gives its connection to a callback.
 void give_to_callback() {
   const eventer_t e = eventer_unset_eventer_aco(static_cast<eventer_aco_t>(eventer_aco_arg()));
@@ -272,13 +283,21 @@ TEST_CASE("a connection may move from a callback to a coroutine, and the other w
   mtev_listener_register_aco_function("gives", &give_to_callback);
   (void)eventer_name_callback("moves", &moving_callback);
   start_types(stanza("gives") + stanza("moves"));
-  const std::int64_t events = eventer_allocations_current();
+  const std::int64_t events = events_there();
   const int open = open_echoes;
   {
     const test_client gives("gives"), moves("moves");
     for (const test_client* const each : {&gives, &moves, &gives, &moves}) CHECK(each->ask("xyz", 3) == "xyz");
   }
-  CHECK(comes_true([&] { return eventer_allocations_current() == events && open_echoes == open; }));
+  CHECK(comes_true([&] { return eventer_allocations_current() <= events && open_echoes == open; }));
+}
+
+TEST_CASE("a connection that is left to another coroutine stays open, without the closure") {
+  mtev_listener_register_aco_function("leaves", &leave_to_another);
+  start_types(stanza("leaves"));
+  const std::int64_t events = events_there();
+  CHECK(test_client("leaves").read_rest() == "without\n");
+  CHECK(comes_true([&] { return eventer_allocations_current() <= events; }));
 }
 
 TEST_CASE("a named callback wins over a coroutine function, and the first function of a name stays") {
@@ -289,7 +308,7 @@ TEST_CASE("a named callback wins over a coroutine function, and the first functi
 
 TEST_CASE("two hundred connections leave no event, and their closures free what they were given once") {
   start_types(stanza("echo_in_coroutine", "fanout = \"on\""));
-  const std::int64_t events = eventer_allocations_current();
+  const std::int64_t events = events_there();
   const int freed = freed_ctx;
   for (int round = 0; round < 4; ++round) {
     std::vector<test_client> clients;
@@ -297,7 +316,7 @@ TEST_CASE("two hundred connections leave no event, and their closures free what 
     for (const test_client& each : clients) each.send("ping");
     for (const test_client& each : clients) CHECK(each.read(4) == "ping");
   }
-  CHECK(comes_true([&] { return freed_ctx == freed + 200 && eventer_allocations_current() == events; }));
+  CHECK(comes_true([&] { return freed_ctx == freed + 200 && eventer_allocations_current() <= events; }));
   std::this_thread::sleep_for(std::chrono::milliseconds(10));
   CHECK(freed_ctx == freed + 200);
 }
@@ -323,14 +342,14 @@ TEST_CASE("control_dispatch gives a connection to whom its first four bytes say,
 
 TEST_CASE("a callback may leave its connection to control_dispatch, with delegates of its own", "[.commands]") {
   start_types(stanza("leaving"));
-  const std::int64_t events = eventer_allocations_current();
+  const std::int64_t events = events_there();
   CHECK(test_client("leaving").ask(std::string("\xfe\xed\x00\x02more", 8), 14) == "feed0002 more\n");
   CHECK(test_client("leaving").ask("PUT /y\n", 100) == "http 1347769376 PUT /y\n");
   const captured_streams log;
   const test_client unknown("leaving");
   unknown.send(std::string("\xfe\xed\x00\x01", 4));  // another dispatcher's
   CHECK(unknown.read_rest() == "");
-  CHECK(comes_true([&] { return eventer_allocations_current() == events; }));
+  CHECK(comes_true([&] { return eventer_allocations_current() <= events; }));
 }
 
 TEST_CASE("control_dispatch, in a process whose http_rest_api is the test's") { CHECK(run_alone("[.commands]") == 0); }
@@ -497,7 +516,7 @@ TEST_CASE("an idle connection is shut down, and what is read or written counts")
   start_types(stanza("idle_echo", "config = { idle_timeout = 400 }") +
               stanza("idle_callback", "config = { idle_timeout = 400 }") +
               stanza("idle_moves", "config = { idle_timeout = 400 }"));
-  const std::int64_t events = eventer_allocations_current();
+  const std::int64_t events = events_there();
   const int open = open_echoes;
   for (const char* const type : {"idle_echo", "idle_callback", "idle_moves"}) {
     INFO(type);
@@ -510,7 +529,7 @@ TEST_CASE("an idle connection is shut down, and what is read or written counts")
     CHECK(client.read_rest() == "");  // an end comes
     CHECK(std::chrono::steady_clock::now() - begun >= std::chrono::milliseconds(1100));
   }
-  CHECK(comes_true([&] { return eventer_allocations_current() == events && open_echoes == open; }));
+  CHECK(comes_true([&] { return eventer_allocations_current() <= events && open_echoes == open; }));
 }
 
 TEST_CASE("a closure knows how long ago its marks are") {

@@ -44,7 +44,11 @@ inline void call_for_connection(any_stream&& peer, owned_closure from, void (*fu
     owned_closure& from;
     ~at_end() {
       const bool is_alive = event->references.load(std::memory_order_acquire) > 0;
-      if (!is_alive || event->is_aco || event->closure != from.get()) return;
+      if (!is_alive || event->closure != from.get()) return;
+      if (event->is_aco) {
+        event->closure = nullptr;  // whoever has it now would look at what is gone
+        return;
+      }
       // A classic event by now: its callback frees the closure.
       from->belongs_to_coroutine = false;
       (void)from.release();
