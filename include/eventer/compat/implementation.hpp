@@ -15,3 +15,9 @@
 #include "eventer/compat/parts/main.hpp"
 #include "eventer/compat/parts/names.hpp"
 #include "eventer/compat/parts/time.hpp"
+
+#ifdef EVENTER_ACO_WITH_LISTENERS
+#include "eventer/compat/parts/acceptor.hpp"
+#include "eventer/compat/parts/control_dispatch.hpp"
+#include "eventer/compat/parts/listeners.hpp"
+#endif
