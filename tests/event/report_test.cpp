@@ -2,6 +2,7 @@
 #include <sstream>
 #include <vector>
 
+#include "../captured_log.hpp"
 #include "../catch.hpp"
 #include "../child.hpp"
 #include "../sockets.hpp"
@@ -133,4 +134,29 @@ TEST_CASE("the stack report prints as a table and as JSON, whatever the names ar
   }
   CHECK(depth == 0);
   CHECK_FALSE(quoted);
+}
+
+TEST_CASE("a loop that runs logs its resumes from when it is told to look at the log's level again") {
+  const captured_log log;
+  const auto ask = [](eventer::log_level level) {
+    eventer::set_log_level(level);
+    eventer::event_loop::current().look_at_log_again();
+  };
+  eventer::event_loop loop;
+  std::size_t before = 0;
+  std::size_t during = 0;
+  (void)loop.spawn(eventer::spawn_options{.name = "talker"}, [&] {
+    eventer::yield();
+    before = log.count("resume \"talker\"");
+    ask(eventer::log_level::debug);
+    eventer::yield();
+    during = log.count("resume \"talker\"");
+    ask(eventer::log_level::warning);
+    eventer::yield();
+  });
+  loop.run();
+  CHECK(before == 0);
+  CHECK(during == 1);
+  CHECK(log.count("resume \"talker\"") == during);
+  CHECK(log.count(" stack bytes") == during);
 }

@@ -44,37 +44,48 @@ extern "C" {
 /* === 0. base === */
 
 typedef enum { mtev_false = 0, mtev_true } mtev_boolean;                       /* in C++ an int needs a cast */
+
+/* --- 0.1 time. A struct timeval has tv_usec in [0, 1000000), also one that stands for a negative span: -0.25 s is {-1, 750000}. --- */
+
 int  compare_timeval(struct timeval a, struct timeval b);                      /* -1, 0, 1 */
-void sub_timeval(struct timeval a, struct timeval b, struct timeval *out);     /* out may alias; a-b */
+void sub_timeval(struct timeval a, struct timeval b, struct timeval *out);     /* a - b; out may be where a or b is from */
 void add_timeval(struct timeval a, struct timeval b, struct timeval *out);
-double  sub_timeval_d(struct timeval a, struct timeval b);
-int64_t sub_timeval_ms(struct timeval a, struct timeval b);
-int      mtev_gettimeofday(struct timeval *t, void *ttp);                      /* wall clock */
-uint64_t mtev_now_ms(void);
+double  sub_timeval_d(struct timeval a, struct timeval b);                     /* a - b in seconds */
+int64_t sub_timeval_ms(struct timeval a, struct timeval b);                    /* a - b in whole milliseconds, rounded down */
+int      mtev_gettimeofday(struct timeval *t, void *ttp);                      /* the wall clock; ttp is NULL */
+uint64_t mtev_now_ms(void);                                                    /* the wall clock */
 uint64_t mtev_now_us(void);
 typedef uint64_t mtev_hrtime_t;
-mtev_hrtime_t mtev_gethrtime(void);                                            /* nanoseconds, monotonic */
+mtev_hrtime_t mtev_gethrtime(void);                                            /* nanoseconds of a clock that is never set back */
 
-/* --- 0.2 logging --- */
+/* --- 0.2 logging ---
+   A line, as it is written to standard error by one write(2): [2026-01-31 12:00:00.123456] [stream] message
+   Streams form a tree by their names: "a/b/c" flows into "a/b", and that into "a". A stream that was not turned on or off itself is on where
+   the one that it flows into is; one that flows into none is on, but for "debug". All of this works in any thread, before main and before any
+   init too, and leaves errno alone. The library's own lines come to "error", to "notice", and (a line for each resume of a coroutine, with
+   the bytes of its stack) to "debug/eventer/aco". */
 
-typedef void *mtev_log_stream_t;                                               /* NULL is legal, and drops the line */
-extern mtev_log_stream_t mtev_stderr, mtev_error, mtev_notice, mtev_debug;     /* usable before any init; debug is off by default */
-mtev_log_stream_t mtev_log_stream_find(const char *name);                      /* creates on demand; "a/b/c" outlets to "a/b", that to "a" */
+typedef void *mtev_log_stream_t;                                               /* never freed; NULL is legal, and drops the line */
+extern mtev_log_stream_t mtev_stderr, mtev_error, mtev_notice, mtev_debug;     /* "stderr", "error", "notice", "debug" */
+mtev_log_stream_t mtev_log_stream_find(const char *name);                      /* makes it if it is not there; NULL: no name, or no memory */
 mtev_log_stream_t mtev_log_stream_findf(const char *fmt, ...) MTEV_ACO_PRINTF(1, 2);
 mtev_boolean mtev_log_stream_exists(const char *name);
+/* Returns: the bytes written; 0 when the stream is off. when: NULL is now. file, line: taken, not written. A line may be long. */
 int  mtev_log(mtev_log_stream_t ls, const struct timeval *when, const char *file, int line, const char *fmt, ...) MTEV_ACO_PRINTF(5, 6);
 int  mtev_vlog(mtev_log_stream_t ls, const struct timeval *when, const char *file, int line, const char *fmt, va_list ap);
-/* Whether a line to this stream would be written anywhere. (Ours; what the macros ask.) */
+/* Whether a line to this stream would be written anywhere; cheap. (Ours; what the macros ask.) */
 mtev_boolean mtev_log_enabled(mtev_log_stream_t ls);
-/* Turns a stream on or off; what is below it follows as far as it was not set itself. (Ours.) */
+/* Turns a stream on or off; those that flow into it follow, as far as they were not set themselves. (Ours.) */
 void mtev_log_stream_set_enabled(mtev_log_stream_t ls, mtev_boolean on);
-/* Receives each line that a stream writes; NULL: standard error again. Any thread; must not wait. (Ours.) */
+/* Receives each line in place of standard error: the stream's name and the message with its "\n", without the time; both are there during
+   the call only. NULL: standard error again. It is called in any thread, must not wait, and may not log. (Ours.) */
 void mtev_log_set_writer(void (*writer)(const char *stream, const char *line, size_t length));
-/* Writes a last line, with its place in the source, and ends the process: abort(), or exit(2). */
+/* Flushes stdout and stderr, writes a last line, with its place in the source and whether the stream is on or not, and ends the process:
+   abort(), or exit(2). NULL is mtev_error here. */
 MTEV_ACO_NORETURN void mtev_log_and_end(mtev_boolean aborts, mtev_log_stream_t ls, const char *file, int line, const char *fmt, ...)
     MTEV_ACO_PRINTF(5, 6);
 
-/* The line brings its own "\n". The arguments are not evaluated when nothing would be written. */
+/* The line brings its own "\n". The arguments are not evaluated when nothing would be written; ls is evaluated once. */
 #define mtevL(ls, ...)                                                                                  \
   do {                                                                                                  \
     mtev_log_stream_t mtev_log_to_ = (ls);                                                              \
@@ -96,9 +107,12 @@ MTEV_ACO_NORETURN void mtev_log_and_end(mtev_boolean aborts, mtev_log_stream_t l
   } while (0)
 #define mtevEvalAssert(condition) mtevAssert(condition)
 
-/* --- 0.3 hash tables --- */
+/* --- 0.3 hash tables ---
+   A table holds pointers: keys and values are the program's, are not copied, and live until delete, replace or destroy gives them to the
+   functions for that (NULL: to nobody). A key is klen bytes; a negative klen says that it is a string. A table is one thread's at a time, or has
+   a lock around it. Where there is no memory the process ends, with a line. */
 
-typedef struct mtev_hash_table { void *impl; size_t count; } mtev_hash_table;  /* complete, usable by value; all-zero is empty */
+typedef struct mtev_hash_table { void *impl; size_t count; } mtev_hash_table;  /* complete, usable by value; all-zero is empty; count is to be read */
 typedef void (*NoitHashFreeFunc)(void *);
 typedef struct mtev_hash_iter { void *impl[4]; union { const char *str; const void *ptr; } key; union { char *str; void *ptr; } value; int klen; } mtev_hash_iter;
 #ifdef __cplusplus
@@ -109,26 +123,26 @@ typedef struct mtev_hash_iter { void *impl[4]; union { const char *str; const vo
 #define MTEV_HASH_EMPTY {0, 0}
 #endif
 #define MTEV_HASH_DEFAULT_SIZE (1 << 7)
-int   mtev_hash_adv(const mtev_hash_table *h, mtev_hash_iter *it);             /* 1 while there is an entry */
-int   mtev_hash_next(const mtev_hash_table *h, mtev_hash_iter *it, const char **k, int *klen, void **data);      /* older spelling */
+/* 1 and the next entry, or 0 at the end. In between the entry that it is at may be deleted or replaced, and nothing else may be written. */
+int   mtev_hash_adv(const mtev_hash_table *h, mtev_hash_iter *it);
+int   mtev_hash_next(const mtev_hash_table *h, mtev_hash_iter *it, const char **k, int *klen, void **data);      /* the same, in the older spelling */
 int   mtev_hash_next_str(const mtev_hash_table *h, mtev_hash_iter *it, const char **k, int *klen, const char **v);
-int   mtev_hash_retr_str(mtev_hash_table *h, const void *k, int klen, const char **out);  /* 1 found; header keys are lower case */
+int   mtev_hash_retr_str(mtev_hash_table *h, const void *k, int klen, const char **out);  /* 1 if it is there; out may be NULL. Keys of header tables are lower case */
 int   mtev_hash_retrieve(mtev_hash_table *h, const void *k, int klen, void **out);
-void *mtev_hash_get(mtev_hash_table *h, const void *k, int klen);
+void *mtev_hash_get(mtev_hash_table *h, const void *k, int klen);              /* NULL if it is not there */
 int   mtev_hash_size(mtev_hash_table *h);
-#define mtev_hash_dict_get(h, key) mtev_hash_dict_get_(h, key, (int)(sizeof(key) - 1))
-char *mtev_hash_dict_get_(mtev_hash_table *h, const char *k, int klen); /* NULL if absent; what the macro calls */
-/* Keys and values are not copied: they live until delete, replace or destroy gives them to the functions, NULL for
-   none. A table is one thread's at a time, or has a lock around it. */
-void mtev_hash_init(mtev_hash_table *h);
-void mtev_hash_init_size(mtev_hash_table *h, int size);
-int  mtev_hash_store(mtev_hash_table *h, const void *k, int klen, void *data); /* 0 if the key is there already, and nothing changes */
-int  mtev_hash_replace(mtev_hash_table *h, const void *k, int klen, void *data, NoitHashFreeFunc keyfree, NoitHashFreeFunc datafree); /* 1 */
+#define mtev_hash_dict_get(h, key) mtev_hash_dict_get_(h, key, -1)             /* key: a string */
+char *mtev_hash_dict_get_(mtev_hash_table *h, const char *k, int klen);        /* NULL if it is not there; what the macro calls */
+void mtev_hash_init(mtev_hash_table *h);                                       /* makes any bytes an empty table */
+void mtev_hash_init_size(mtev_hash_table *h, int size);                        /* the same: tables grow by themselves */
+int  mtev_hash_store(mtev_hash_table *h, const void *k, int klen, void *data); /* 1; 0 if the key is there already, and nothing changes */
+/* 1. The key and the value that were there are given to the functions, except for the very pointers that are put in. */
+int  mtev_hash_replace(mtev_hash_table *h, const void *k, int klen, void *data, NoitHashFreeFunc keyfree, NoitHashFreeFunc datafree);
 int  mtev_hash_set(mtev_hash_table *h, const void *k, int klen, void *data, char **oldkey, void **olddata); /* 1 if there was one, which is the caller's now */
 int  mtev_hash_delete(mtev_hash_table *h, const void *k, int klen, NoitHashFreeFunc keyfree, NoitHashFreeFunc datafree); /* 1 if it was there */
 void mtev_hash_delete_all(mtev_hash_table *h, NoitHashFreeFunc keyfree, NoitHashFreeFunc datafree);
 void mtev_hash_destroy(mtev_hash_table *h, NoitHashFreeFunc keyfree, NoitHashFreeFunc datafree); /* then it is empty, and may be used again */
-void mtev_hash_merge_as_dict(mtev_hash_table *dst, mtev_hash_table *src); /* strdup()s keys and values into dst */
+void mtev_hash_merge_as_dict(mtev_hash_table *dst, mtev_hash_table *src);      /* values are strings: copies go into dst, in place of what free() gets */
 
 /* === 1. events === */
 
@@ -513,13 +527,18 @@ mtev_boolean mtev_http_is_websocket(mtev_http_session_ctx *ctx);
 /* === 7. the frame of a program === */
 
 typedef enum { MTEV_LOCK_OP_NONE = 0, MTEV_LOCK_OP_LOCK, MTEV_LOCK_OP_WAIT } mtev_lock_op_t;
+/* Loads the configuration file (NULL: <appname>.toml in the current directory), runs child_main here, in the foreground, and returns what
+   that does; -1, with a line in the log, where the file can't be read. debug: turns mtev_debug on. What foreground = 0, lock, glider,
+   drop_to_user and drop_to_group ask for is not done here: one line in the log says so. */
 int  mtev_main(const char *appname, const char *config_filename, int debug, int foreground, mtev_lock_op_t lock, const char *glider,
-               const char *drop_to_user, const char *drop_to_group, int (*child_main)(void));   /* in EVERY program. Ours: load, run child_main here; the rest ignored with one log line */
-void mtev_main_eventer_config(const char *name, const char *value);            /* a default the configuration may override */
-void mtev_main_enable_log(const char *name);
+               const char *drop_to_user, const char *drop_to_group, int (*child_main)(void));
+void mtev_main_eventer_config(const char *name, const char *value);            /* before eventer_init: a default that the configuration may override */
+void mtev_main_enable_log(const char *name);                                   /* as mtev_log_stream_set_enabled */
 void mtev_main_disable_log(const char *name);
 void mtev_memory_init(void);                                                   /* does nothing here */
-int  mtev_conf_load(const char *path);                                         /* 0 / -1; NULL = again the file mtev_main had (programs call it so at the top of child_main) */
+/* 0, or -1, errno and a line in the log where the file can't be read; then the one before stays in force. NULL: the file that mtev_main
+   had, as programs call it at the top of child_main. What is in the file is looked at by those who need it: mtev_listener_init, say. */
+int  mtev_conf_load(const char *path);
 
 /* The fixed lines of a libmtev program's child_main, which have nothing to do here. */
 #ifdef EVENTER_ACO_LIBMTEV_STUBS
@@ -543,11 +562,12 @@ int  mtev_conf_load(const char *path);                                         /
 }
 #endif
 
+#endif
+
+/* Outside of the guard: the macro may also be defined after a first include. */
 #ifdef EVENTER_ACO_IMPLEMENTATION
 #ifndef __cplusplus
 #error "EVENTER_ACO_IMPLEMENTATION belongs into a C++ file (C++20) of the program"
 #endif
 #include "eventer/compat/implementation.hpp"
-#endif
-
 #endif

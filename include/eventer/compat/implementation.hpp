@@ -5,3 +5,8 @@
 #pragma once
 
 #include "eventer/compat/eventer_aco.h"
+#include "eventer/compat/parts/hash.hpp"
+#include "eventer/compat/parts/log.hpp"
+#include "eventer/compat/parts/main.hpp"
+#include "eventer/compat/parts/names.hpp"
+#include "eventer/compat/parts/time.hpp"

@@ -116,7 +116,7 @@ class EVENTER_API scheduler {
         handles_suspended_(options_.evict_always || guards_stacks_) {
     if (const char* const refusal = context::shadow_stack_refusal(); refusal != nullptr)
       throw_error(std::make_error_code(std::errc::not_supported), refusal);
-    observed_ = watches_resumes();
+    look_at_log_again();
     steps_after_ = handles_suspended_;
     if (guards_stacks_) guarding_schedulers::add(*this);
   }
@@ -150,6 +150,9 @@ class EVENTER_API scheduler {
   const save_stack_pool& saves() const noexcept { return saves_; }
   detail::local_table& locals() noexcept { return locals_; }
   std::uint64_t resumes() const noexcept { return resumes_; }
+  // Whether resumes are logged is asked when the scheduler is made. Whoever turns log_level::debug on or off later has
+  // this called; on the loop's thread only.
+  void look_at_log_again() noexcept { observed_ = on_step_ != nullptr || watches_resumes(); }
 
   // --- starting ---
 
@@ -637,7 +640,7 @@ class EVENTER_API scheduler {
   // Called before each coroutine (with its name) and each continuation goes on; nullptr: not called.
   void set_step_observer(void (*observer)(scheduler&, const char* what)) noexcept {
     on_step_ = observer;
-    observed_ = observer != nullptr || watches_resumes();
+    look_at_log_again();
   }
   // The loop sleeps inside another one, whose code may end a wait or arm a timer: then wake_loop() is called, once.
   void wake_when_touched() noexcept { wakes_when_touched_ = true; }

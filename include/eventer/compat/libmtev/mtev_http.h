@@ -1,0 +1,5 @@
+/* Under libmtev's name: all of eventer_aco.h. */
+#ifndef EVENTER_COMPAT_MTEV_HTTP_H
+#define EVENTER_COMPAT_MTEV_HTTP_H
+#include "mtev_defines.h"
+#endif
