@@ -10,3 +10,7 @@
 #include "eventer/compat/parts/main.hpp"
 #include "eventer/compat/parts/names.hpp"
 #include "eventer/compat/parts/time.hpp"
+#ifdef EVENTER_ACO_WITH_HTTP
+#include "eventer/compat/parts/http_session.hpp"
+#include "eventer/compat/parts/rest.hpp"
+#endif

@@ -8,7 +8,9 @@
 #include <cstdio>
 #include <cstring>
 
+#include "eventer/compat/detail/configuration.hpp"
 #include "eventer/compat/detail/frame.hpp"
+#include "eventer/compat/detail/library_log.hpp"
 #include "eventer/compat/eventer_aco.h"
 
 namespace eventer::inline EVENTER_ABI::compat {
@@ -28,15 +30,14 @@ inline void raise_descriptor_limit() {
 inline bool is_known_property(std::string_view key) noexcept {
   for (const char* const each : {"concurrency", "default_queue_threads", "default_jobq_ordering", "rlim_nofiles",
                                  "debugging", "show_loop_callbacks_threshold", "show_jobq_callbacks_threshold",
-                                 "default_ca_chain", "ssl_ctx_cache_expiry", "aco_timeout_errno"})
+                                 "default_ca_chain", "ssl_ctx_cache_expiry", "aco_timeout_errno",
+                                 "http_upload_limit"})
     if (key == each) return true;
   return key.starts_with("loop_") || key.starts_with("jobq_");
 }
 
 // --- what other parts do ---
 
-const std::vector<std::pair<std::string, std::string>>& eventer_defaults();
-void route_library_log();
 void make_configured_queues();
 bool is_queue_thread() noexcept;
 std::size_t stop_everything(duration grace);
