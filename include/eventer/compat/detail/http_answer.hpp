@@ -99,7 +99,8 @@ class collected_answer {
     {
       const std::lock_guard lock(mutex_);
       if (ended_ || over_) return false;
-      begun_ = due_ = true;
+      begin();
+      due_ = true;
     }
     return get_out();
   }
@@ -107,7 +108,8 @@ class collected_answer {
     {
       const std::lock_guard lock(mutex_);
       if (ended_ || over_) return false;
-      said_ = ended_ = begun_ = due_ = true;
+      begin();
+      said_ = ended_ = due_ = true;
     }
     return get_out();
   }
@@ -170,7 +172,8 @@ class collected_answer {
       if (closes) to_->close_connection();
       if (over_) return to_->ended();
       if (complete_) return true;
-      ended_ = begun_ = true;
+      begin();
+      ended_ = true;
       due_ = false;
       rest.swap(pending_);
       sent_ += rest.size();
@@ -214,6 +217,8 @@ class collected_answer {
       return false;
     }
   }
+  // Under the lock: from here on the head is as it is.
+  void begin() noexcept;
   bool ask_for_chunks() noexcept { return speaks_1_1_ && (chunked_ = true); }
 
   bool collect(std::string_view piece) {
@@ -223,7 +228,8 @@ class collected_answer {
       said_ = true;
       pending_.append(piece);
       if (pending_.size() < send_from_ || pending_.empty()) return true;
-      begun_ = due_ = true;
+      begin();
+      due_ = true;
     }
     return get_out();
   }

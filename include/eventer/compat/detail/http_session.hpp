@@ -181,6 +181,10 @@ class sender_call {
   bool* sending_;  // in the session
 };
 
+inline void collected_answer::begin() noexcept {
+  if (std::exchange(begun_, true)) return;
+  closes_ = closes_ || session_.rest.wants_shutdown != 0;
+}
 inline void collected_answer::ask_loop() {
   {
     const std::lock_guard lock(mutex_);

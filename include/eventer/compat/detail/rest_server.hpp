@@ -106,8 +106,8 @@ inline void serve(mtev_http_session_ctx& session) {
     if (session.rule().pool.load() != nullptr) refuse_body(session.received.read_all());
     for (;;) {
       const int mask = dispatch(session);
-      session.answer.send_due();
       if (session.answer.has_ended()) break;
+      session.answer.send_due();
       if (session.file) {
         send_file(session, *std::exchange(session.file, std::nullopt));
         break;

@@ -1,6 +1,7 @@
 // Section 6 of eventer_aco.h: a request and its answer.
 #pragma once
 
+#include <climits>
 #include <cstdarg>
 #include <cstdio>
 
@@ -76,7 +77,7 @@ mtev_boolean mtev_http_session_ref_dec(mtev_http_session_ctx* ctx) {
 int mtev_http_session_req_consume(mtev_http_session_ctx* ctx, void* buf, const size_t len, const size_t blen,
                                   int* mask) {
   namespace compat = eventer::compat;
-  const size_t size = compat::at_most_int(std::min(len, blen));
+  const size_t size = std::min<size_t>(std::min(len, blen), INT_MAX);
   return static_cast<int>(compat::answer([&]() -> eventer::io_result<std::size_t> {
     const int count = compat::consume(*ctx, static_cast<char*>(buf), size, mask);
     if (count < 0) return std::error_code(errno, std::generic_category());
