@@ -328,6 +328,111 @@ TEST_CASE("threads come when they are needed, no more than max_concurrency, and 
   });
 }
 
+TEST_CASE("the number of threads changes at run time: more begin at once, those that are too many end with their job") {
+  job_queue queue("test", {.max_concurrency = 2});
+  std::vector<std::shared_ptr<barrier>> gates;
+  for (int i = 0; i < 8; ++i) {
+    gates.push_back(make_barrier());
+    (void)queue.post([gate = gates.back()] { gate->wait(); });
+  }
+  gates[1]->until_waiting(1);
+  CHECK(queue.stats().queued == 6);
+  queue.set_concurrency(0, 4);
+  gates[3]->until_waiting(1);
+  CHECK(queue.stats().queued == 4);
+  CHECK(queue.stats().threads == 4);
+  queue.set_concurrency(0, 1);
+  for (int i = 0; i < 3; ++i) gates[static_cast<std::size_t>(i)]->open();
+  while (queue.stats().threads != 1) std::this_thread::yield();
+  CHECK(queue.stats().running == 1);
+  CHECK(queue.stats().queued == 4);
+  for (std::size_t i = 3; i < 8; ++i) {
+    gates[i]->until_waiting(1);
+    CHECK(queue.stats().running == 1);
+    gates[i]->open();
+  }
+  CHECK(queue.drain(10s) == 0);
+  CHECK(queue.stats().threads == 1);
+}
+
+TEST_CASE("a higher limit of threads is room for who waits for it") {
+  job_queue queue("test", {.max_concurrency = 1, .max_backlog = 0});
+  const auto gate = make_barrier();
+  eventer::run([&] {
+    for (int i = 0; i < 3; ++i) (void)eventer::spawn([=] { (void)queue.post([gate] { gate->wait(); }); });
+    yield_until([&] { return queue.stats().waiting_for_room == 2; });
+    queue.set_concurrency(0, 3);
+    gate->until_waiting(3);
+    CHECK(queue.stats().waiting_for_room == 0);
+    gate->open();
+    CHECK(queue.drain(10s) == 0);
+  });
+}
+
+TEST_CASE("idle threads end, or stay, as min_concurrency is changed") {
+  const auto gate = make_barrier();
+  job_queue queue("test", {.min_concurrency = 4, .max_concurrency = 4, .idle = 0s});
+  for (int i = 0; i < 4; ++i) (void)queue.post([gate] { gate->wait(); });
+  gate->until_waiting(4);
+  gate->open();
+  CHECK(queue.drain(10s) == 0);
+  CHECK(queue.stats().threads == 4);
+  queue.set_concurrency(3, 4);
+  while (queue.stats().threads != 3) std::this_thread::yield();
+  queue.set_concurrency(9, 2);  // no more than there may be at all
+  while (queue.stats().threads != 2) std::this_thread::yield();
+  CHECK(queue.run([] { return 1; }) == 1);
+  CHECK(queue.stats().threads == 2);
+}
+
+TEST_CASE("no job is forgotten while threads come and go") {
+  job_queue queue("test", {.max_concurrency = 3, .idle = 0s});
+  const auto ran = std::make_shared<std::atomic<int>>(0);
+  const auto post = [&](int jobs) {
+    for (int i = 0; i < jobs; ++i) (void)queue.post([ran] { ++*ran; });
+  };
+  std::atomic<bool> stop{false};
+  std::thread changes([&] {
+    for (unsigned n = 0; !stop; ++n) queue.set_concurrency(n % 3, 1 + n * 7 % 5);
+  });
+  std::size_t left = 0;
+  for (int round = 0; round < 300; ++round) {
+    post(20);
+    left += queue.drain(1min);
+  }
+  stop = true;
+  changes.join();
+  CHECK(left == 0);
+  CHECK(*ran == 6'000);
+  // A thread that is too many may have been called for the job, while another one has just gone to sleep.
+  for (int round = 0; round < 2'000 && left == 0; ++round) {
+    queue.set_concurrency(2, 2);
+    post(2);
+    if (round % 2 == 0) (void)queue.drain(1min);
+    queue.set_concurrency(1, 1);
+    post(1);
+    left = queue.drain(1min);
+  }
+  CHECK(left == 0);
+  CHECK(*ran == 12'000);
+}
+
+TEST_CASE("with job_order::lifo the last of a subqueue begins first, and subqueues take turns still") {
+  job_queue queue("test", {.max_concurrency = 1, .order = eventer::job_order::lifo});
+  for (const bool changed : {false, true}) {
+    const auto gate = make_barrier();
+    const auto order = std::make_shared<std::string>();
+    (void)queue.post([gate] { gate->wait(); });
+    gate->until_waiting(1);
+    for (const char c : std::string("abcd")) (void)queue.subqueue(1).post([=] { *order += c; });
+    for (const char c : std::string("xyz")) (void)queue.subqueue(2).post([=] { *order += c; });
+    if (changed) queue.set_order(eventer::job_order::fifo);
+    gate->open();
+    CHECK(queue.drain(10s) == 0);
+    CHECK(*order == (changed ? "axbyczd" : "dzcybxa"));
+  }
+}
+
 TEST_CASE("where no thread can be made the error says so, and one that is there does the work of all") {
   job_queue queue("test", {.max_concurrency = 4});
   eventer::run([&] {

@@ -80,8 +80,8 @@ void mtev_log_stream_set_enabled(mtev_log_stream_t ls, mtev_boolean on);
 /* Receives each line in place of standard error: the stream's name and the message with its "\n", without the time; both are there during
    the call only. NULL: standard error again. It is called in any thread, must not wait, and may not log. (Ours.) */
 void mtev_log_set_writer(void (*writer)(const char *stream, const char *line, size_t length));
-/* Flushes stdout and stderr, writes a last line, with its place in the source and whether the stream is on or not, and ends the process:
-   abort(), or exit(2). NULL is mtev_error here. */
+/* Flushes stdout and stderr, writes a last line with its place in the source, also where the stream is off, and ends the process: abort(),
+   or exit(2). NULL is mtev_error here. */
 MTEV_ACO_NORETURN void mtev_log_and_end(mtev_boolean aborts, mtev_log_stream_t ls, const char *file, int line, const char *fmt, ...)
     MTEV_ACO_PRINTF(5, 6);
 
@@ -374,27 +374,51 @@ ssize_t eventer_aco_write_all(eventer_aco_t e, const void *buff, size_t len, str
    did not return, and stay where they are. Not from a loop thread. */
 size_t eventer_stop(const struct timeval *grace);
 
-/* === 4. listeners === */
+/* === 4. listeners ===
+   What listens is in the configuration file, TOML (mtev_conf_load; else <toplevel>.toml in the current directory). A listener's `type` names what serves
+   its connections: a callback of eventer_name_callback, a function of mtev_listener_register_aco_function, control_dispatch, or http_rest_api.
 
-typedef struct mtev_acceptor_closure_t mtev_acceptor_closure_t;                /* the closure of every event a listener creates */
-void mtev_listener_init(const char *toplevel);                                 /* void; a bad stanza is logged and skipped; types must be registered BEFORE */
-void mtev_listener_register_aco_function(const char *name, void (*func)(void));   /* first registration of a name stays; eventer_name_callback wins over it */
-void mtev_listener_skip(const char *address, int port);                        /* NULL address = any; call before init */
-void mtev_acceptor_closure_free(mtev_acceptor_closure_t *ac);                  /* the classic callback's duty; calls the ctx free function */
-void *mtev_acceptor_closure_ctx(mtev_acceptor_closure_t *ac);
-void mtev_acceptor_closure_set_ctx(mtev_acceptor_closure_t *ac, void *ctx, void (*free_ctx)(void *));
-void mtev_acceptor_closure_ctx_free(mtev_acceptor_closure_t *ac);              /* free the ctx only */
-mtev_hash_table *mtev_acceptor_closure_config(mtev_acceptor_closure_t *ac);    /* the listener's [config] as strings; lives as long as the listener */
-struct sockaddr *mtev_acceptor_closure_remote(mtev_acceptor_closure_t *ac);
-const char *mtev_acceptor_closure_remote_cn(mtev_acceptor_closure_t *ac);      /* CN of the client certificate, NULL without */
-uint32_t mtev_acceptor_closure_cmd(mtev_acceptor_closure_t *ac);               /* with control_dispatch: the first four bytes, host order */
-eventer_func_t mtev_acceptor_closure_dispatch(mtev_acceptor_closure_t *ac);
-void mtev_acceptor_closure_mark_read(mtev_acceptor_closure_t *ac, struct timeval *now);    /* feeds idle_timeout; now may be NULL */
+     [listeners]                    # what is here holds for all listeners in it; so do its config and sslconfig tables
+     address = "*"                  # IPv4; "inet6:*", an address, or the path of a unix socket
+     [listeners.config]             # texts, for the program: mtev_acceptor_closure_config
+     idle_timeout = 60000           # ms
+     [[listeners.listener]]
+     type = "listen_to_me"
+     port = 8888
+
+   docs/from-libmtev.md has every key. Connections stay on one loop, unless fanout = "on". */
+
+typedef struct mtev_acceptor_closure_t mtev_acceptor_closure_t;                /* the closure of every event that a listener makes */
+/* After eventer_init, and after all types are registered. A listener whose configuration is wrong is skipped: the log says where and what would be right;
+   the others start. Called again it starts what its file says beside what runs. */
+void mtev_listener_init(const char *toplevel);
+/* Each connection of this type runs func as a coroutine, whose eventer_aco_arg() is an eventer_aco_t; its closure, the acceptor's, ends with the coroutine.
+   The first registration of a name stays; a callback of that name wins over it. */
+void mtev_listener_register_aco_function(const char *name, void (*func)(void));
+void mtev_listener_skip(const char *address, int port);                        /* before init: such a listener is not started. NULL: any address, as it is written; 0: any port */
+/* The port of the first listener of a type; -1: there is none. A listener with port = 0 has one that the kernel has chosen. (Ours.) */
+int mtev_listener_port(const char *type);
+/* A classic callback's duty, once, when its connection ends: also frees the ctx. In a coroutine, where the closure lives until the end anyway, it frees the ctx alone. */
+void mtev_acceptor_closure_free(mtev_acceptor_closure_t *ac);
+void *mtev_acceptor_closure_ctx(mtev_acceptor_closure_t *ac);                  /* the program's own; NULL at first */
+void mtev_acceptor_closure_set_ctx(mtev_acceptor_closure_t *ac, void *ctx, void (*free_ctx)(void *));   /* free_ctx: called once, with the end of ac; may be NULL */
+void mtev_acceptor_closure_ctx_free(mtev_acceptor_closure_t *ac);              /* frees the ctx only */
+mtev_hash_table *mtev_acceptor_closure_config(mtev_acceptor_closure_t *ac);    /* the listener's config as strings, to be read; never freed */
+struct sockaddr *mtev_acceptor_closure_remote(mtev_acceptor_closure_t *ac);    /* who has connected; lives as long as ac */
+const char *mtev_acceptor_closure_remote_cn(mtev_acceptor_closure_t *ac);      /* the common name in the client's certificate, which has been verified; NULL without */
+uint32_t mtev_acceptor_closure_cmd(mtev_acceptor_closure_t *ac);               /* with control_dispatch: the first four bytes, in host order */
+eventer_func_t mtev_acceptor_closure_dispatch(mtev_acceptor_closure_t *ac);    /* the listener's callback; NULL where it has none */
+/* For callbacks, which idle_timeout would end otherwise; coroutines' reads and writes count by themselves. The time: NULL is now. An idle connection is shut
+   down, which whoever reads it sees as its end. */
+void mtev_acceptor_closure_mark_read(mtev_acceptor_closure_t *ac, struct timeval *now);
 void mtev_acceptor_closure_mark_write(mtev_acceptor_closure_t *ac, struct timeval *now);
-void mtev_acceptor_closure_readwrite_age(mtev_acceptor_closure_t *ac, struct timeval *now, struct timeval *age);   /* there: last READ only (bug) */
-int  mtev_control_dispatch(eventer_t e, int mask, void *closure, struct timeval *now);     /* listener type "control_dispatch" */
-void mtev_control_dispatch_delegate(eventer_func_t listener_dispatch, uint32_t cmd, eventer_func_t delegate);   /* own 4-byte protocols beside HTTP on one port */
-int  mtev_convert_sockaddr_to_buff(char *buf, int len, struct sockaddr *sa);   /* address without port; returns strlen */
+void mtev_acceptor_closure_readwrite_age(mtev_acceptor_closure_t *ac, struct timeval *now, struct timeval *age);   /* since the later of both marks (there: since the read) */
+/* The listener type control_dispatch: four bytes, a number in network order, say which delegate serves a connection; what begins as an HTTP request does goes to
+   http_rest_api, where that is registered, with those bytes still to be read. Others are closed. A callback may leave its connection to it, too. */
+int  mtev_control_dispatch(eventer_t e, int mask, void *closure, struct timeval *now);
+/* listener_dispatch: mtev_control_dispatch, or the callback of the listener that calls it. The delegate is called with the bytes behind the four to be read. */
+void mtev_control_dispatch_delegate(eventer_func_t listener_dispatch, uint32_t cmd, eventer_func_t delegate);
+int  mtev_convert_sockaddr_to_buff(char *buf, int len, struct sockaddr *sa);   /* the address without its port, or a unix socket's path; returns its length */
 
 /* === 5. REST === */
 
@@ -546,12 +570,12 @@ int  mtev_conf_load(const char *path);
 #define mtev_console_conf_init() ((void)0)
 #define mtev_dso_init() ((void)0)
 #define mtev_dso_post_init() ((void)0)
-#define mtev_dso_load_failures() 0
+static inline int mtev_dso_load_failures(void) { return 0; }
 #define mtev_capabilities_listener_init() ((void)0)
 #define mtev_events_rest_init() ((void)0)
 #define mtev_stats_rest_init() ((void)0)
 #define mtev_heap_profiler_rest_init() ((void)0)
-#define mtev_conf_write_log() 0
+static inline int mtev_conf_write_log(void) { return 0; }                      /* a function: its address is given to the last of these */
 #define mtev_conf_coalesce_changes(seconds) ((void)(seconds))
 #define mtev_conf_watch_and_journal_watchdog(function, closure) ((void)(function), (void)(closure))
 #endif

@@ -5,11 +5,22 @@
 #pragma once
 
 #include "eventer/compat/eventer_aco.h"
+#include "eventer/compat/parts/coroutines.hpp"
+#include "eventer/compat/parts/events.hpp"
+#include "eventer/compat/parts/gates.hpp"
 #include "eventer/compat/parts/hash.hpp"
+#include "eventer/compat/parts/io.hpp"
+#include "eventer/compat/parts/jobs.hpp"
 #include "eventer/compat/parts/log.hpp"
 #include "eventer/compat/parts/main.hpp"
 #include "eventer/compat/parts/names.hpp"
 #include "eventer/compat/parts/time.hpp"
+
+#ifdef EVENTER_ACO_WITH_LISTENERS
+#include "eventer/compat/parts/acceptor.hpp"
+#include "eventer/compat/parts/control_dispatch.hpp"
+#include "eventer/compat/parts/listeners.hpp"
+#endif
 #ifdef EVENTER_ACO_WITH_HTTP
 #include "eventer/compat/parts/http_session.hpp"
 #include "eventer/compat/parts/rest.hpp"

@@ -24,15 +24,17 @@ inline service_config parse_service_config(std::string_view text, const std::str
   return detail::service_reader(name).read(detail::parse_toml(text, name));
 }
 
-// From a file of at most 1 MiB. Blocks the thread while the file is read.
-// Errors: config_error as above, or with one sentence where the file can't be read.
-inline service_config read_service_file(const std::string& path) {
+namespace detail {
+
+// The text of a file of at most 1 MiB; what is longer is cut, and refused by who parses it. Blocks the thread.
+// Errors: config_error with one sentence.
+inline std::string read_config_text(const std::string& path) {
   const auto refuse = [&](std::string_view why) {
-    detail::refuse_config(path, 0, 0, std::string("can't be read: ").append(why));
+    refuse_config(path, 0, 0, std::string("can't be read: ").append(why));
   };
   const auto refuse_by_kernel = [&] { refuse(error_from_errno(errno).message()); };
   if (path.find('\0') != std::string::npos)
-    detail::refuse_config(detail::quoted(path), 0, 0, "can't be read: its name has a NUL in it");
+    refuse_config(detail::quoted(path), 0, 0, "can't be read: its name has a NUL in it");
   // A FIFO without a writer would block in open().
   const unique_fd file(system::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat status {};
@@ -46,9 +48,17 @@ inline service_config read_service_file(const std::string& path) {
     const ssize_t got = system::read(file.get(), text.data() + before, piece);
     if (got < 0) refuse_by_kernel();
     text.resize(before + static_cast<std::size_t>(got));
-    if (got == 0 || text.size() > detail::longest_config) break;  // the latter is refused with what it says
+    if (got == 0 || text.size() > longest_config) break;  // the latter is refused with what it says
   }
-  return parse_service_config(text, path);
+  return text;
+}
+
+}  // namespace detail
+
+// From a file of at most 1 MiB. Blocks the thread while the file is read.
+// Errors: config_error as above, or with one sentence where the file can't be read.
+inline service_config read_service_file(const std::string& path) {
+  return parse_service_config(detail::read_config_text(path), path);
 }
 
 }  // namespace eventer::inline EVENTER_ABI

@@ -35,6 +35,26 @@ class service_reader {
     return std::move(service_);
   }
 
+  // A key of a listener, perhaps from a table around it, whose keys hold for several.
+  struct member {
+    const toml::key& key;
+    const toml::node& node;
+    bool is_inherited = false;
+  };
+  // One listener from keys of several tables. `address`: where it is put together from what no key of ours says, else
+  // empty. Errors: config_error.
+  listener_config read_listener(std::span<const member> members, const toml::source_position& at,
+                                const std::string& name, const std::string& address = {}) {
+    listener(members, at, name, address);
+    toml_.finish();
+    return std::move(service_.listeners.back());
+  }
+  static std::vector<std::string_view> listener_key_names() {
+    std::vector<std::string_view> names;
+    for (const auto& each : listener_keys()) names.push_back(each.name);
+    return names;
+  }
+
  private:
   enum class address_kind { none, v4, v6, unix_file, unix_abstract, inherited };
   static bool is_unix(address_kind kind) noexcept {
@@ -109,7 +129,7 @@ class service_reader {
     for (std::size_t i = 0; i < array->size(); ++i) {
       const std::string name = toml_reader::element_name(from.name, i);
       if (const toml::table* const table = (*array)[i].as_table())
-        listener(*table, name);
+        listener(members_of(*table), table->source().begin, name, {});
       else
         toml_.expected({(*array)[i], name}, "a table");
     }
@@ -117,35 +137,47 @@ class service_reader {
 
   // --- a listener ---
 
-  void listener(const toml::table& table, const std::string& name) {
+  static std::vector<member> members_of(const toml::table& table) {
+    std::vector<member> all;
+    for (const auto& [key, node] : table) all.push_back({key, node});
+    return all;
+  }
+  static bool has(std::span<const member> members, std::string_view key) noexcept {
+    for (const member& each : members)
+      if (each.key.str() == key) return true;
+    return false;
+  }
+  void listener(std::span<const member> members, const toml::source_position& at, const std::string& name,
+                const std::string& address_elsewhere) {
     listener_config& into = service_.listeners.emplace_back();
-    into.source = toml_.file() + ":" + std::to_string(table.source().begin.line);
-    kind_ = address_kind::none;
-    for (const auto& [key, node] : table) {
-      const std::string full = toml_reader::member_name(name, key.str());
-      if (const auto* const known = find_key(listener_keys(), key.str()))
-        (this->*known->read)({node, full}, into);
+    into.source = toml_.file() + ":" + std::to_string(at.line);
+    into.address = address_elsewhere;
+    std::string canonical;
+    kind_ = address_elsewhere.empty() ? address_kind::none : kind_of(address_elsewhere, canonical);
+    for (const member& each : members) {
+      const std::string full = toml_reader::member_name(name, each.key.str());
+      if (const auto* const known = find_key(listener_keys(), each.key.str()))
+        (this->*known->read)({each.node, full}, into);
       else
-        unknown(key, full, listener_keys(), service_keys(),
+        unknown(each.key, full, listener_keys(), service_keys(),
                 "belongs to the top of the file: write it before the first [[listener]]");
     }
     for (const auto& [key, meaning] :
          {std::pair{"type", "the name of the function that serves it"}, {"address", addresses}})
-      if (!table.contains(key))
-        toml_.complain(table.source().begin, toml_reader::member_name(name, key),
-                       std::string("is missing: expected ").append(meaning));
-    check_together(table, name, into);
+      if (!has(members, key) && (std::string_view(key) == "type" || address_elsewhere.empty()))
+        toml_.complain(at, toml_reader::member_name(name, key), std::string("is missing: expected ").append(meaning));
+    check_together(members, name, into);
   }
-  void check_together(const toml::table& table, const std::string& name, const listener_config& read) {
-    for (const auto& [key, node] : table) {
+  void check_together(std::span<const member> members, const std::string& name, const listener_config& read) {
+    for (const auto& [key, node, is_inherited] : members) {
       const auto* const known = find_key(listener_keys(), key.str());
-      if (known != nullptr && known->is_useless != nullptr && known->is_useless(kind_))
+      if (known != nullptr && known->is_useless != nullptr && known->is_useless(kind_) && !is_inherited)
         toml_.complain(key.source().begin, toml_reader::member_name(name, key.str()), std::string(known->because));
       if (key.str() == "accept" && read.accept == accept_mode::per_loop &&
           (is_unix(kind_) || kind_ == address_kind::inherited))
         toml_.complain({node, toml_reader::member_name(name, key.str())},
                        "a unix or inherited socket is accepted on by one loop: write \"automatic\" or \"hand_over\"");
-      if (key.str() == "trusted_proxies" && !table.contains("proxy_protocol"))
+      if (key.str() == "trusted_proxies" && !has(members, "proxy_protocol"))
         toml_.complain(key.source().begin, toml_reader::member_name(name, key.str()),
                        "means nothing without proxy_protocol = \"required\"");
     }

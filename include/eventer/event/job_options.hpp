@@ -12,6 +12,9 @@ namespace eventer::inline EVENTER_ABI {
 // (a callback can't, and is refused), or it is refused, with errc::backlog_full.
 enum class when_full : std::uint8_t { wait, refuse };
 
+// Which of a subqueue's jobs a thread takes: the one that came first, or last.
+enum class job_order : std::uint8_t { fifo, lifo };
+
 // Members are only ever appended.
 struct job_options {
   unsigned min_concurrency = 0;  // threads that stay once they are there
@@ -22,6 +25,7 @@ struct job_options {
   bool abandon = false;
   duration shutdown_grace = std::chrono::seconds(5);  // that the destructor gives to what runs
   duration idle = std::chrono::seconds(30);           // after which a thread that has nothing to do ends
+  job_order order = job_order::fifo;
 };
 
 // Numbers "so far" only ever grow.

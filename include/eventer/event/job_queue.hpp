@@ -344,6 +344,11 @@ class EVENTER_API job_queue : public detail::brings_jobs<job_queue> {
 
   const std::string& name() const noexcept { return workers().name(); }
   job_stats stats() const { return workers().stats(); }
+  // Changes job_options::min_concurrency and max_concurrency, while jobs run too: where there may be more threads now,
+  // what is queued begins at once; where there are too many, each ends when its job has.
+  void set_concurrency(unsigned least, unsigned most) const { workers().set_concurrency(least, most); }
+  // Changes job_options::order, also for what is queued already.
+  void set_order(job_order order) const { workers().set_order(order); }
   // Waits until nothing is queued and nothing runs, but does not keep anybody from bringing more. Returns: the jobs
   // left when the limit is over. Requires: not in one of its own jobs.
   std::size_t drain(time_limit limit) const {
@@ -352,6 +357,9 @@ class EVENTER_API job_queue : public detail::brings_jobs<job_queue> {
     return workers().drain(limit);
   }
 
+  // For the library. They stay at least until the last handle goes.
+  detail::job_workers& workers() const { return state_->workers(); }
+
  private:
   friend class detail::brings_jobs<job_queue>;
   friend class job_subqueue;
@@ -359,7 +367,6 @@ class EVENTER_API job_queue : public detail::brings_jobs<job_queue> {
       : state_(std::make_shared<detail::job_queue_state>(workers.get())) {}
 
   static constexpr std::uint64_t key() noexcept { return 0; }
-  detail::job_workers& workers() const { return state_->workers(); }
 
   std::shared_ptr<detail::job_queue_state> state_;
 };

@@ -39,13 +39,15 @@ class job_list {
     (which.next_job != nullptr ? which.next_job->previous_job : last_) = which.previous_job;
     --size_;
   }
-  job* pop_front() noexcept {
-    job* const which = first_;
+  job* pop_front() noexcept { return pop(first_); }
+  job* pop_back() noexcept { return pop(last_); }
+
+ private:
+  job* pop(job* which) noexcept {
     if (which != nullptr) remove(*which);
     return which;
   }
 
- private:
   job *first_ = nullptr, *last_ = nullptr;
   std::size_t size_ = 0;
 };
@@ -63,6 +65,7 @@ class job_backlog {
   std::size_t queued() const noexcept { return queued_.load(std::memory_order_relaxed); }
 
   std::size_t waiting_for_room() const noexcept { return overflow_.size(); }
+  void set_order(job_order order) noexcept { takes_last_ = order == job_order::lifo; }
 
   // Throws std::bad_alloc where a new key finds no memory.
   void add(job& which, std::uint64_t key, bool has_room) {
@@ -84,7 +87,7 @@ class job_backlog {
   job* take() {
     job_lane* const lane = first_;
     if (lane == nullptr) return nullptr;
-    job* const which = lane->queued.pop_front();
+    job* const which = takes_last_ ? lane->queued.pop_back() : lane->queued.pop_front();
     deactivate(*lane);
     if (!lane->queued.empty()) activate(*lane);
     leave(*which);
@@ -141,6 +144,7 @@ class job_backlog {
   std::unordered_map<std::uint64_t, job_lane> keyed_;
   job_lane *first_ = nullptr, *last_ = nullptr;
   job_list overflow_;
+  bool takes_last_ = false;
   std::atomic<std::size_t> queued_{0};  // written under the lock
 };
 
@@ -173,13 +177,8 @@ class EVENTER_API job_workers : public counted<std::atomic<std::uint32_t>> {
   // `before` is what it replaces in a forked child, so that leak checkers find it.
   job_workers(std::string name, const job_options& options, counted_ptr<job_workers> before = {})
       : name_(std::move(name)), options_(options), before_fork_(std::move(before)) {
-    if (options_.max_concurrency == 0) {
-      const unsigned wanted = 4 * usable_cpus();
-      options_.max_concurrency = wanted > 4 ? wanted : 4;
-    }
-    if (options_.min_concurrency > options_.max_concurrency) options_.min_concurrency = options_.max_concurrency;
-    if (const std::size_t most = SIZE_MAX - options_.max_concurrency; options_.max_backlog > most)
-      options_.max_backlog = most;  // their sum is what may be under way
+    limit_threads(options.min_concurrency, options.max_concurrency);
+    backlog_.set_order(options.order);
   }
   job_workers(const job_workers&) = delete;
   job_workers& operator=(const job_workers&) = delete;
@@ -190,6 +189,8 @@ class EVENTER_API job_workers : public counted<std::atomic<std::uint32_t>> {
   bool forked() const noexcept { return process_.forked(); }
   // Whether the caller is one of its jobs.
   bool is_mine() const noexcept { return serving_ == this; }
+  // Jobs that wait for a thread. Without the lock: as it was a moment ago.
+  std::size_t queued() const noexcept { return backlog_.queued(); }
 
   // Takes a job over, unless it answers an error: backlog_full where there is no room and it may not
   // wait for it, or what pthread_create says where there is no thread at all; canceled at the queue's end. `entered`,
@@ -259,6 +260,25 @@ class EVENTER_API job_workers : public counted<std::atomic<std::uint32_t>> {
     return false;
   }
 
+  void set_concurrency(unsigned least, unsigned most) {
+    if (forked()) return;
+    const std::lock_guard lock(mutex_);
+    limit_threads(least, most);
+    admit();
+    for (std::size_t before = threads_ + 1; before != threads_;) {
+      before = threads_;
+      (void)start_thread_if_needed();
+    }
+    // Those that are too many end, and the others look how long they may wait.
+    while (worker* const each = call_idle()) system::wake_sleeper(each->called);
+  }
+  void set_order(job_order order) {
+    if (forked()) return;
+    const std::lock_guard lock(mutex_);
+    options_.order = order;
+    backlog_.set_order(order);
+  }
+
   job_stats stats() const {
     const std::lock_guard lock(mutex_);
     job_stats result = stats_;
@@ -273,17 +293,18 @@ class EVENTER_API job_workers : public counted<std::atomic<std::uint32_t>> {
   // Waits until nothing is queued and nothing runs. `in_full`: whatever deadline_scope ends before the limit. Returns:
   // the jobs left at the limit.
   std::size_t drain(time_limit limit, bool in_full = false) {
-    const auto all_done = std::make_shared<room_for_job>();
-    {
-      const std::lock_guard lock(mutex_);
-      if (all_is_done()) return 0;
-      drained_.push_back(all_done);
-    }
+    const auto all_done = when_drained();
+    if (all_done == nullptr) return 0;
     const wake_reason reason = in_full ? all_done->wait_beyond_scopes(limit) : all_done->wait(limit);
     const std::lock_guard lock(mutex_);
     std::erase(drained_, all_done);
     if (reason == wake_reason::ready) return 0;
     return jobs();
+  }
+
+  // The same without an end, whatever happens meanwhile; in a callback it holds the loop up.
+  void drain_shielded() {
+    if (const auto all_done = when_drained()) all_done->wait_shielded();
   }
 
   // No more jobs: those that have not begun go back to where they came from, and each thread ends with what it runs.
@@ -317,7 +338,8 @@ class EVENTER_API job_workers : public counted<std::atomic<std::uint32_t>> {
 
   // A job for which there may be a thread does not wait for one.
   bool has_room() const noexcept {
-    return backlog_.queued() + running_ < options_.max_concurrency + options_.max_backlog;
+    const std::size_t under_way = backlog_.queued() + running_;
+    return under_way < options_.max_concurrency || under_way - options_.max_concurrency < options_.max_backlog;
   }
   void admit() {
     while (has_room() && backlog_.admit_one()) {
@@ -328,9 +350,25 @@ class EVENTER_API job_workers : public counted<std::atomic<std::uint32_t>> {
     admit();
   }
   bool all_is_done() const noexcept { return jobs() == 0 && being_handed_back_ == 0; }
+  // Told when all is done; nullptr: it is.
+  std::shared_ptr<room_for_job> when_drained() {
+    auto told = std::make_shared<room_for_job>();
+    const std::lock_guard lock(mutex_);
+    if (all_is_done()) return nullptr;
+    drained_.push_back(told);
+    return told;
+  }
 
   // --- threads; all under the lock ---
 
+  void limit_threads(unsigned least, unsigned most) noexcept {
+    if (most == 0) most = 4 * usable_cpus();
+    if (most == 0) most = 4;
+    options_.max_concurrency = most;
+    options_.min_concurrency = least < most ? least : most;
+  }
+  // The limit has been lowered: a thread that comes back ends.
+  bool has_too_many() const noexcept { return EVENTER_UNLIKELY(threads_ > options_.max_concurrency); }
   // Of the idle ones the last that came, whose caches are warm.
   worker* call_idle() noexcept {
     worker* const which = idle_;
@@ -401,7 +439,7 @@ class EVENTER_API job_workers : public counted<std::atomic<std::uint32_t>> {
     while (wait_for_work(lock, me)) {
       job* done = nullptr;
       time_point begun = clock::now();
-      while (job* const next = take_next()) {
+      while (job* const next = has_too_many() ? nullptr : take_next()) {
         lock.unlock();
         if (done != nullptr) hand_back(*done);
         next->work(*next);
@@ -467,8 +505,11 @@ class EVENTER_API job_workers : public counted<std::atomic<std::uint32_t>> {
   // False: the thread is to end.
   bool wait_for_work(std::unique_lock<brief_mutex>& lock, worker& me) {
     if (me.called.exchange(0, std::memory_order_relaxed) != 0) --called_;  // it has just begun
+    if (has_too_many()) return false;
     if (backlog_.queued() > 0 || (!closed_ && look_briefly(lock))) return true;
-    if (closed_) return false;
+    // Also where the limit has changed meanwhile: while there are too many, none sleeps that was not called, so that
+    // one that ends leaves no job to a sleeper.
+    if (closed_ || has_too_many()) return false;
     link_idle(me);
     const time_point end = deadline_after(clock::now(), options_.idle);
     for (;;) {
@@ -478,6 +519,7 @@ class EVENTER_API job_workers : public counted<std::atomic<std::uint32_t>> {
       lock.lock();
       if (me.called.exchange(0, std::memory_order_acquire) != 0) {
         --called_;
+        if (has_too_many()) return false;
         if (backlog_.queued() > 0) return true;
         if (closed_) return false;
         link_idle(me);  // another one was faster

@@ -28,7 +28,8 @@ struct tls_config {
   std::string client_ca;  // a PEM file with whom to trust with clients' certificates
   duration handshake_timeout = std::chrono::seconds(10);
   tls_min_version min_version = tls_min_version::tls_1_2;
-  std::string source;  // where it was written, "service.toml:12", for messages
+  std::string source;   // where it was written, "service.toml:12", for messages
+  std::string ciphers;  // of TLS 1.2, as OpenSSL writes them; empty: those that are sound
 };
 
 }  // namespace eventer::inline EVENTER_ABI

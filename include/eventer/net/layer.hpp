@@ -56,6 +56,9 @@ class layer : public transport {
     if (EVENTER_LIKELY(below_.socket)) return system::send(below_.fd, from, size, MSG_NOSIGNAL);
     return detail::without_pipe_signal([&] { return system::write(below_.fd, from, size); });
   }
+  int shutdown_below() noexcept {
+    return below_.other != nullptr ? below_.other->shutdown_write() : system::shutdown(below_.fd, SHUT_WR);
+  }
   std::error_code error_below(int number) const noexcept {
     return below_.other != nullptr ? below_.other->error_of(number) : error_from_errno(number);
   }

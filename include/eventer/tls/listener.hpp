@@ -35,6 +35,7 @@ class listener_layers final : public connection_layer_factory {
     options.client_ca = wanted.client_ca;
     options.min_version = wanted.min_version == tls_min_version::tls_1_2 ? version::tls_1_2 : version::tls_1_3;
     options.handshake_timeout = wanted.handshake_timeout;
+    options.ciphers = wanted.ciphers;
     options.tickets = tickets_;
     return std::make_shared<listener_layer>(
         context::server(wanted.main.certificate, wanted.main.key, std::move(options)));

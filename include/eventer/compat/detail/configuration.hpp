@@ -11,6 +11,11 @@
 
 namespace eventer::inline EVENTER_ABI::compat {
 
+// Sets the properties that the file has, as far as the program has not; called by eventer_init. nullptr: files are not
+// read (see EVENTER_ACO_WITH_LISTENERS).
+using property_source = void (*)();
+inline constinit property_source apply_configured_properties = nullptr;
+
 struct eventer_default {
   std::string name;
   std::string value;

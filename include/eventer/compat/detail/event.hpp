@@ -15,6 +15,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "eventer/compat/detail/idle_watch.hpp"
 #include "eventer/compat/detail/loops.hpp"
 #include "eventer/compat/detail/timeval.hpp"
 #include "eventer/event/event_loop.hpp"
@@ -27,10 +28,23 @@ namespace eventer::inline EVENTER_ABI::compat {
 struct event_io {
   any_stream stream;
   time_limit accept_limit, read_limit, write_limit;  // where a call gives none; durations
+  std::shared_ptr<idle_watch> idle;                  // nullptr: it may be idle for ever
+  // Whether the last try of a classic event has found nothing, so that trying again needs news; see layered_watch.
+  bool read_is_dry = false, write_is_dry = false;
+
+  void note_use() const noexcept {
+    if (EVENTER_UNLIKELY(idle != nullptr)) idle->note_use();
+  }
 };
 
-// What belongs to an asynchronous event while it is in a queue; see parts/jobs.hpp.
-struct job_state;
+// What calls back for an event whose connection has a layer, in the place of its registration; its owner's thread's.
+class layered_registration {
+ public:
+  virtual ~layered_registration() = default;
+  virtual void set_interest(int mask) = 0;
+  // It calls nobody any more. It may be calling right now.
+  virtual void end() noexcept = 0;
+};
 
 }  // namespace eventer::inline EVENTER_ABI::compat
 
@@ -51,13 +65,18 @@ struct _event {
 
   bool is_aco = false;
   std::shared_ptr<eventer::compat::event_io> io;
-  eventer::compat::job_state* job = nullptr;
+  std::shared_ptr<eventer::compat::idle_watch> idle;  // of a listener's connection; for who converts it
 
   // The owner's thread's.
   eventer::event registration, wakes;
+  std::shared_ptr<eventer::compat::layered_registration> layered;
   bool removed_inside = false;  // by its own callback, which is being called
 
   bool is_for_descriptor() const noexcept { return (mask.load(std::memory_order_relaxed) & kinds) != 0; }
+  // Whether its connection speaks TLS, say: then the descriptor alone does not tell when it is ready.
+  bool has_layer() const noexcept {
+    return io != nullptr && io->stream.is_open() && io->stream.file()->other() != nullptr;
+  }
   bool is_added() const noexcept { return (state.load(std::memory_order_acquire) & 1) != 0; }
   eventer::compat::loop_thread& loop_thread() {
     eventer::compat::loop_thread* const known = owner.load(std::memory_order_relaxed);
@@ -131,7 +150,7 @@ inline bool drop_reference(eventer_t which) {
   if (before != 1) return false;
   if (which->is_added()) refuse("eventer_free() of an event that is added: eventer_remove() hands its reference back");
   which->io.reset();
-  events_now.fetch_sub(1, std::memory_order_relaxed);
+  events_now.fetch_sub(1, std::memory_order_release);  // who sees the count sees what its callback has done
   held_event::let_go(which);
   return true;
 }
@@ -231,6 +250,19 @@ inline bool end_to_be_added(_event& which, std::uint64_t only = 0) noexcept {
 }
 
 void register_descriptor(const held_event& which, std::uint64_t state);
+// See layered_watch.hpp.
+void register_layered(const held_event& which, std::uint64_t state);
+
+// On the owner's thread.
+inline void end_layered(_event& which) noexcept {
+  if (which.layered == nullptr) return;
+  which.layered->end();
+  which.layered.reset();
+}
+inline void set_interest(_event& which, int mask) {
+  if (EVENTER_UNLIKELY(which.layered != nullptr)) return which.layered->set_interest(mask);
+  which.registration.set_interest(to_io(mask));
+}
 
 inline void forget_watched(const _event& which, loop_thread& here, int fd) noexcept {
   if (const auto found = here.watched.find(fd); found != here.watched.end() && found->second == &which)
@@ -246,6 +278,7 @@ inline int settle(_event& which, std::uint64_t state, int fd, int next) {
     if (still_added && end_to_be_added(which, state)) {
       descriptor_table::take(fd, &which);
       forget_watched(which, *this_loop, fd);
+      end_layered(which);
       drop_reference(&which);
     } else if (removed_inside) {
       drop_reference(&which);
@@ -257,6 +290,10 @@ inline int settle(_event& which, std::uint64_t state, int fd, int next) {
   if (&which.loop_thread() == this_loop) return next;
   // Its callback has given it to another loop.
   forget_watched(which, *this_loop, fd);
+  if (which.layered != nullptr) {
+    end_layered(which);
+    (void)which.io->stream.detach();
+  }
   which.loop_thread().loop.post([mine = held_event(&which), state] { register_descriptor(mine, state); });
   return 0;
 }
@@ -277,10 +314,12 @@ struct descriptor_call {
 inline void unregister(_event& which, loop_thread& here, int fd) noexcept {
   which.registration.cancel();
   which.wakes.cancel();
+  end_layered(which);
   forget_watched(which, here, fd);
 }
 inline void register_descriptor(const held_event& which, std::uint64_t state) {
   if (which->state.load(std::memory_order_acquire) != state) return;
+  if (which->has_layer()) return register_layered(which, state);
   loop_thread& here = *this_loop;
   // Another thread may have removed the one that had this number, and closed it, a moment ago.
   if (const auto found = here.watched.find(which->fd); found != here.watched.end())

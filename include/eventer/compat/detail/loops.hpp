@@ -99,6 +99,21 @@ class runtime {
   }
   const timeval& epoch() const noexcept { return epoch_; }
 
+  // Called by eventer_stop before anything ends; each function once.
+  void at_stop(void (*function)()) {
+    const std::lock_guard lock(mutex_);
+    for (void (*const each)() : at_stop_)
+      if (each == function) return;
+    at_stop_.push_back(function);
+  }
+  void begin_to_stop() {
+    std::vector<void (*)()> all;
+    {
+      const std::lock_guard lock(mutex_);
+      all.swap(at_stop_);
+    }
+    for (void (*const each)() : all) each();
+  }
   void wait_until_stopped() {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [this] { return has_stopped(); });
@@ -135,6 +150,7 @@ class runtime {
   std::atomic<stage> state_{stage::none};
   std::mutex mutex_;
   std::condition_variable changed_;
+  std::vector<void (*)()> at_stop_;
 };
 
 }  // namespace eventer::inline EVENTER_ABI::compat

@@ -8,6 +8,7 @@
 
 #include "eventer/compat/detail/frame.hpp"
 #include "eventer/compat/eventer_aco.h"
+#include "eventer/compat/parts/io.hpp"
 
 namespace eventer::inline EVENTER_ABI::compat {
 
@@ -40,6 +41,7 @@ inline void convert(_event& which) {
       if (opened) which.io->stream = std::move(*opened);
     }
   }
+  which.io->idle = which.idle;
   which.owner.store(this_loop);
   which.is_aco = true;
 }
@@ -89,6 +91,7 @@ struct connect_step : detail::step_of<std::size_t> {
 inline std::size_t stop_everything(duration grace) {
   runtime& all = runtime::of_process();
   const time_point end = deadline_after(clock::now(), grace);
+  all.begin_to_stop();
   for (;;) {
     for (const auto& each : all.threads())
       each->loop.post([&loop = each->loop] { loop.for_each_living([&loop](auto& which) { loop.cancel(which); }); });
@@ -176,46 +179,56 @@ int eventer_aco_read(eventer_aco_t e, void* buff, size_t len, struct timeval* ti
   compat::event_io& io = *compat::event_of(e).io;
   const eventer::buffer into(static_cast<char*>(buff), compat::at_most_int(len));
   const eventer::time_limit limit = compat::limit_or(timeout, io.read_limit);
-  return static_cast<int>(compat::answer([&] { return io.stream.read_some(into, limit); }));
+  const ssize_t got = compat::answer([&] { return io.stream.read_some(into, limit); });
+  if (got > 0) io.note_use();  // after an error the event may be gone
+  return static_cast<int>(got);
 }
 int eventer_aco_write(eventer_aco_t e, const void* buff, size_t len, struct timeval* timeout) {
   namespace compat = eventer::compat;
   compat::event_io& io = *compat::event_of(e).io;
   const eventer::const_buffer from(static_cast<const char*>(buff), compat::at_most_int(len));
   const eventer::time_limit limit = compat::limit_or(timeout, io.write_limit);
-  return static_cast<int>(compat::answer([&] { return io.stream.write_some(from, limit); }));
+  const ssize_t written = compat::answer([&] { return io.stream.write_some(from, limit); });
+  if (written > 0) io.note_use();
+  return static_cast<int>(written);
 }
 ssize_t eventer_aco_write_all(eventer_aco_t e, const void* buff, size_t len, struct timeval* timeout) {
   namespace compat = eventer::compat;
   compat::event_io& io = *compat::event_of(e).io;
   const eventer::const_buffer from(static_cast<const char*>(buff), len);
   const eventer::time_limit limit = compat::limit_or(timeout, io.write_limit);
-  return compat::answer([&] { return io.stream.write_all(from, limit); });
+  const ssize_t written = compat::answer([&] { return io.stream.write_all(from, limit); });
+  if (written > 0) io.note_use();
+  return written;
 }
 ssize_t eventer_aco_readv(eventer_aco_t e, const struct iovec* parts, int count, struct timeval* timeout) {
   namespace compat = eventer::compat;
   if (count < 0 || count > IOV_MAX) return errno = EINVAL, -1;
   compat::event_io& io = *compat::event_of(e).io;
   const eventer::time_limit limit = compat::limit_or(timeout, io.read_limit);
-  return compat::answer([&] {
+  const ssize_t got = compat::answer([&] {
     // On the heap, beside the descriptor: frames of parked coroutines are small.
     std::vector<eventer::buffer> into;
     into.reserve(static_cast<std::size_t>(count));
     for (int i = 0; i < count; ++i) into.emplace_back(static_cast<char*>(parts[i].iov_base), parts[i].iov_len);
     return io.stream.read_some(std::span<const eventer::buffer>(into), limit);
   });
+  if (got > 0) io.note_use();
+  return got;
 }
 ssize_t eventer_aco_writev(eventer_aco_t e, const struct iovec* parts, int count, struct timeval* timeout) {
   namespace compat = eventer::compat;
   if (count < 0 || count > IOV_MAX) return errno = EINVAL, -1;
   compat::event_io& io = *compat::event_of(e).io;
   const eventer::time_limit limit = compat::limit_or(timeout, io.write_limit);
-  return compat::answer([&] {
+  const ssize_t written = compat::answer([&] {
     std::vector<eventer::const_buffer> from;
     from.reserve(static_cast<std::size_t>(count));
     for (int i = 0; i < count; ++i) from.emplace_back(static_cast<const char*>(parts[i].iov_base), parts[i].iov_len);
     return io.stream.write_all(std::span<const eventer::const_buffer>(from), limit);
   });
+  if (written > 0) io.note_use();
+  return written;
 }
 int eventer_aco_close(eventer_aco_t e) {
   _event& which = eventer::compat::event_of(e);

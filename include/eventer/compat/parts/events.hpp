@@ -39,6 +39,7 @@ inline bool is_known_property(std::string_view key) noexcept {
 // --- what other parts do ---
 
 void make_configured_queues();
+bool configure_queue(const std::string& name, std::string_view value);
 bool is_queue_thread() noexcept;
 std::size_t stop_everything(duration grace);
 
@@ -58,6 +59,7 @@ int eventer_init(void) {
   const std::lock_guard lock(compat::start_lock());
   compat::runtime& all = compat::runtime::of_process();
   if (all.has_loops()) return 0;
+  if (compat::apply_configured_properties != nullptr) compat::apply_configured_properties();
   for (const auto& [name, value] : compat::eventer_defaults())
     if (!compat::properties::of_process().find(name)) (void)eventer_propset(name.c_str(), value.c_str());
   compat::raise_descriptor_limit();
@@ -116,6 +118,8 @@ int eventer_impl_propset(const char* key, const char* value) {
     compat::timeout_errno.store(text == "ETIME" ? ETIME : ETIMEDOUT, std::memory_order_relaxed);
   }
   compat::properties::of_process().set(name, text);
+  if (name.starts_with("jobq_") && compat::runtime::of_process().has_loops())
+    return compat::configure_queue(std::string(name.substr(5)), text) ? 0 : -1;
   return 0;
 }
 int eventer_propset(const char* key, const char* value) { return eventer_impl_propset(key, value); }
@@ -185,6 +189,7 @@ eventer_t eventer_alloc_copy(eventer_t src) {
   copy->whence = src->whence;
   copy->owner.store(src->owner.load());
   copy->io = src->io;
+  copy->idle = src->idle;
   return copy;
 }
 eventer_t eventer_alloc_fd(eventer_func_t f, void* closure, int fd, int mask) {
@@ -263,7 +268,7 @@ void eventer_update(eventer_t e, int mask) {
   e->mask.store(mask);
   if (!e->is_added()) return;
   eventer::compat::on_thread_of(e->loop_thread(), [mine = eventer::compat::held_event(e), mask] {
-    if (mine->is_added()) mine->registration.set_interest(eventer::compat::to_io(mask));
+    if (mine->is_added()) eventer::compat::set_interest(*mine, mask);
   });
 }
 eventer_t eventer_find_fd(int fd) { return eventer::compat::descriptor_table::find(fd); }
@@ -339,7 +344,7 @@ void eventer_trigger(eventer_t e, int mask) {
     if (next == 0) {
       if (was_added && !which.is_added()) compat::unregister(which, *compat::this_loop, fd);
     } else if (was_added)
-      which.registration.set_interest(compat::to_io(next));
+      compat::set_interest(which, next);
     else
       compat::register_descriptor(mine, state);
   };

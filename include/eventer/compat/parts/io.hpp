@@ -14,6 +14,8 @@ namespace eventer::inline EVENTER_ABI::compat {
 
 // What a try through a connection with a layer (TLS) has come to.
 inline int layered(const detail::attempt tried, event_io& io, int wanted, int* mask) {
+  bool& is_dry = wanted == EVENTER_READ ? io.read_is_dry : io.write_is_dry;
+  is_dry = !tried.is_final();
   if (tried.is_done()) return static_cast<int>(tried.value());
   if (!tried.is_final()) {
     *mask = wanted | EVENTER_EXCEPTION;

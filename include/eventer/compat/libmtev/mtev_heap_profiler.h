@@ -1,0 +1,5 @@
+/* Under libmtev's name: all of eventer_aco.h, in which EVENTER_ACO_LIBMTEV_STUBS stands for what this one is included for. */
+#ifndef EVENTER_COMPAT_MTEV_HEAP_PROFILER_H
+#define EVENTER_COMPAT_MTEV_HEAP_PROFILER_H
+#include "mtev_defines.h"
+#endif

@@ -1,0 +1,5 @@
+/* Under libmtev's name: all of eventer_aco.h, in which EVENTER_ACO_LIBMTEV_STUBS stands for what this one is included for. */
+#ifndef EVENTER_COMPAT_MTEV_STATS_H
+#define EVENTER_COMPAT_MTEV_STATS_H
+#include "mtev_defines.h"
+#endif
