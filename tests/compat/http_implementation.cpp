@@ -1,5 +1,4 @@
 // The part of the C interface that needs Boost and RE2, for the tests of it; implementation.cpp has the rest.
-#define EVENTER_ACO_WITH_LISTENERS  // the access lists are read from a file
 #include "eventer/compat/eventer_aco.h"
 #include "eventer/compat/parts/http_session.hpp"
 #include "eventer/compat/parts/rest.hpp"

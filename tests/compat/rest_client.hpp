@@ -18,6 +18,7 @@
 #include "../catch.hpp"
 #include "../http/answer_text.hpp"
 #include "eventer/compat/detail/acceptor.hpp"
+#include "eventer/compat/detail/configuration.hpp"
 #include "eventer/compat/eventer_aco.h"
 #include "eventer/eventer.hpp"
 
@@ -64,6 +65,9 @@ class client {
  public:
   explicit client(const client_options& options = {}) {
     if (eventer_init() != 0) throw std::runtime_error("eventer_init");
+    // Other tests of this process have had configurations.
+    static const bool without_configuration = [] { return eventer::compat::configuration().path.clear(), true; }();
+    (void)without_configuration;
     const eventer::unique_fd listens(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     const auto any_port = eventer::endpoint::parse("127.0.0.1:0").value();
     if (::bind(listens.get(), any_port.data(), any_port.size()) != 0) throw std::runtime_error("bind");
@@ -74,13 +78,14 @@ class client {
     }
     if (::listen(listens.get(), 1) != 0) throw std::runtime_error("listen");
     const auto where = eventer::endpoint::local_of(listens.get());
-    const timeval patience{100, 0};
-    ::setsockopt(fd_.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    be_patient();
     if (::connect(fd_.get(), where.data(), where.size()) != 0) throw std::runtime_error("connect");
     const int on = 1;
     ::setsockopt(fd_.get(), IPPROTO_TCP, 1, &on, sizeof on);  // TCP_NODELAY
     serve(::accept4(listens.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK), options);
   }
+  // Of a connection to somebody else's listener.
+  explicit client(eventer::unique_fd connected) : fd_(std::move(connected)), is_served_(false) { be_patient(); }
   client(const client&) = delete;
   client& operator=(const client&) = delete;
   ~client() {
@@ -153,6 +158,10 @@ class client {
   std::string unread;
 
  private:
+  void be_patient() {
+    const timeval limit{100, 0};
+    ::setsockopt(fd_.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+  }
   void serve(int fd, const client_options& options) {
     auto from = std::make_shared<mtev_acceptor_closure_t>();
     from->config = options.config;

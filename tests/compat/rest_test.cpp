@@ -8,7 +8,7 @@
 #include <deque>
 #include <thread>
 
-#include "eventer/compat/detail/configuration.hpp"
+#include "configured_listeners.hpp"
 #include "rest_client.hpp"
 
 using namespace rest_test;
@@ -687,20 +687,18 @@ namespace {
 
 class configuration_file {
  public:
-  explicit configuration_file(const std::string& text) {
+  explicit configuration_file(const std::string& text, bool loads_rules = true) {
     const int fd = ::mkstemp(path_);
     if (fd < 0 || ::write(fd, text.data(), text.size()) != static_cast<ssize_t>(text.size()))
       throw std::runtime_error("configuration file");
     ::close(fd);
     if (mtev_conf_load(path_) != 0) throw std::runtime_error("mtev_conf_load");
-    mtev_http_rest_load_rules();
+    if (loads_rules) mtev_http_rest_load_rules();
   }
   configuration_file(const configuration_file&) = delete;
   configuration_file& operator=(const configuration_file&) = delete;
   // What comes after is asked without access lists.
   ~configuration_file() {
-    if (const int fd = ::open(path_, O_WRONLY | O_TRUNC | O_CLOEXEC); fd >= 0) ::close(fd);
-    mtev_http_rest_load_rules();
     ::unlink(path_);
     eventer::compat::configuration().path.clear();
   }
@@ -772,6 +770,15 @@ TEST_CASE("access lists: the first list whose filters match decides by its first
   }
   CHECK(log.has("urll is no filter"));
   CHECK(log.has("every request is denied"));
+}
+
+TEST_CASE("access lists of a configuration that is named late hold, as if it had been there") {
+  mtev_http_rest_init();  // nothing is configured
+  rule("GET", "/late_access/", "", say_closure, const_cast<char*>("x"));
+  client asks;
+  CHECK(asks.get("/late_access/").status == 200);
+  const configuration_file file("[[rest.acl]]\n", false);
+  CHECK(asks.get("/late_access/").status == 403);
 }
 
 TEST_CASE("access lists see the user whom an authorization has found") {
@@ -927,4 +934,35 @@ TEST_CASE("without openat2 the same files are opened, but behind no link") {
     CHECK(static_cast<bool>(open_beneath(documents.root(), each.path, false)) == each.without);
   }
   CHECK_FALSE(open_beneath(documents.root() + "/none", "a.txt", true));
+}
+
+// --- as a listener's type ---
+
+TEST_CASE("http_rest_api is the type of a listener, and what control_dispatch does with HTTP") {
+  mtev_http_rest_init();
+  rule("GET", "/listened/", "", [](mtev_http_rest_closure_t* rest, int, char**) {
+    const char* found = nullptr;
+    (void)mtev_hash_retr_str(mtev_acceptor_closure_config(rest->ac), "name", 4, &found);
+    char who[64];
+    (void)mtev_convert_sockaddr_to_buff(who, sizeof who, mtev_acceptor_closure_remote(rest->ac));
+    say(rest, (found == nullptr ? "nobody" : found) + " "s + who);
+    return 0;
+  });
+  const captured_streams log;
+  start_configured(stanza("http_rest_api", "[listeners.listener.config]\nname = \"direct\"\nidle_timeout = 50\n") +
+                   stanza("control_dispatch", "[listeners.listener.config]\nname = \"dispatched\"\n"));
+  const auto ask = [](const char* type) {
+    const int port = mtev_listener_port(type);
+    REQUIRE(port > 0);
+    const auto where = eventer::endpoint::parse("127.0.0.1:" + std::to_string(port)).value();
+    eventer::unique_fd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    REQUIRE(::connect(fd.get(), where.data(), where.size()) == 0);
+    return client(std::move(fd));
+  };
+  client direct = ask("http_rest_api");
+  CHECK(direct.get("/listened/").body == "direct 127.0.0.1");
+  CHECK(direct.ends());  // by its idle_timeout
+  client dispatched = ask("control_dispatch");
+  CHECK(dispatched.get("/listened/").body == "dispatched 127.0.0.1");
+  CHECK(dispatched.get("/listened/").body == "dispatched 127.0.0.1");
 }

@@ -27,8 +27,7 @@
 #include "eventer/http/route_regex.hpp"
 #include "eventer/net/access_list.hpp"
 #ifdef EVENTER_ACO_WITH_LISTENERS
-#include "eventer/base/read_file.hpp"
-#include "eventer/config/toml_document.hpp"
+#include "eventer/compat/detail/configuration_document.hpp"
 #endif
 
 namespace eventer::inline EVENTER_ABI::compat {
@@ -104,11 +103,11 @@ class rest_access {
     return only;
   }
 
-  // Reads the configuration that is in force. What is wrong with it is logged.
-  void load() {
+  // Reads what the configuration that is in force says, its file too where `again`. What is wrong with it is logged.
+  void load(bool again) {
     auto made = std::make_shared<lists>();
-    const std::string path = configuration_path();
-    if (!path.empty()) read(path, *made);
+    made->path = configuration_path();
+    if (!made->path.empty()) read(made->path, again, *made);
     const std::lock_guard lock(mutex_);
     present_ = std::move(made);
   }
@@ -123,16 +122,19 @@ class rest_access {
 
  private:
   struct lists {
+    std::string path;  // of the configuration
     std::vector<list> all;
     bool broken = false;
   };
 
+  // Those of the file that is in force by now: it may have been named behind mtev_http_rest_init.
   std::shared_ptr<const lists> loaded() {
+    const std::string path = configuration_path();
     {
       const std::lock_guard lock(mutex_);
-      if (present_ != nullptr) return present_;
+      if (present_ != nullptr && present_->path == path) return present_;
     }
-    load();
+    load(false);
     const std::lock_guard lock(mutex_);
     return present_;
   }
@@ -149,12 +151,11 @@ class rest_access {
   }
 
 #ifdef EVENTER_ACO_WITH_LISTENERS
-  static void read(const std::string& path, lists& into) {
+  static void read(const std::string& path, bool again, lists& into) {
     try {
-      const auto text = read_file(path, eventer::detail::longest_config);
-      if (!text) throw std::invalid_argument("can't be read: " + text.error().message());
-      const toml::table all = eventer::detail::parse_toml(*text, path);
-      const toml::node_view<const toml::node> given = all["rest"]["acl"];
+      const parsed_configuration document = configuration_document(again);
+      if (document.root == nullptr) throw std::invalid_argument("can't be read");
+      const toml::node_view<const toml::node> given = (*document.root)["rest"]["acl"];
       if (!given) return;
       const toml::array* const found = given.as_array();
       if (found == nullptr) throw std::invalid_argument("rest.acl is an array of tables: [[rest.acl]]");
@@ -214,7 +215,7 @@ class rest_access {
           " is no filter: expected user, auth, cn, url, ip or listener_ with a key of the listener's config"));
   }
 #else
-  static void read(const std::string& path, lists& into) {
+  static void read(const std::string& path, bool, lists& into) {
     into.broken = true;
     mtevL(mtev_error,
           "REST access lists of %s can't be read without EVENTER_ACO_WITH_LISTENERS: every request is denied\n",

@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "eventer/compat/detail/idle_watch.hpp"
+#include "eventer/compat/detail/needing_memory.hpp"
 #include "eventer/compat/detail/rest_files.hpp"
 #include "eventer/compat/detail/rest_rules.hpp"
 #include "eventer/http/server.hpp"
@@ -145,8 +147,22 @@ EVENTER_NOINLINE inline counted_ptr<mtev_http_session_ctx> session_for(http::req
                                              std::move(captures));
 }
 
+// The listener's idle_timeout counts between requests: while one is answered its connection is not idle.
+inline void begin_to_idle(mtev_acceptor_closure_t& from, int fd) noexcept {
+  if (from.idle_timeout <= duration::zero() || fd < 0) return;
+  needing_memory([&] { from.idle = idle_watch::begin(fd, from.idle_timeout); });
+}
+inline void end_to_idle(mtev_acceptor_closure_t& from) {
+  if (const auto idle = std::exchange(from.idle, nullptr)) idle->end();
+}
+
 struct rest_step {
   void operator()(http::request& asked, http::response& answer, const http::next& rest) const {
+    end_to_idle(**present_connection);
+    struct idles_again {
+      http::request& asked;
+      ~idles_again() { begin_to_idle(**present_connection, asked.stream().native_handle()); }
+    } const behind_it{asked};
     const counted_ptr<mtev_http_session_ctx> session = session_for(asked, answer, rest);
     if (!session) return;
     struct at_end {
@@ -172,6 +188,7 @@ inline const http::server& rest_server() {
 // One connection, to its end: the listener type "http_rest_api".
 inline void serve_rest(any_stream&& peer, mtev_acceptor_closure_t& from) {
   *present_connection = &from;
+  begin_to_idle(from, peer.native_handle());
   rest_server()(std::move(peer));
 }
 

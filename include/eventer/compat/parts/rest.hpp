@@ -57,15 +57,13 @@ inline int disclose(mtev_http_rest_closure_t* rest, int, char**) {
 extern "C" {
 
 void mtev_http_rest_init(void) {
-  static const bool once = [] {
-    eventer::compat::add_connection_type("http_rest_api", &eventer::compat::serve_rest);
-    return true;
-  }();
-  (void)once;
-  mtev_http_rest_load_rules();
+  // A second time it is there already.
+  eventer::compat::needing_memory(
+      [] { eventer::compat::add_connection_type("http_rest_api", &eventer::compat::serve_rest); });
+  eventer::compat::needing_memory([] { eventer::compat::rest_access::of_process().load(false); });
 }
 void mtev_http_rest_load_rules(void) {
-  eventer::compat::needing_memory([] { eventer::compat::rest_access::of_process().load(); });
+  eventer::compat::needing_memory([] { eventer::compat::rest_access::of_process().load(true); });
 }
 
 mtev_rest_mountpoint_t* mtev_http_rest_new_rule_auth_closure(const char* method, const char* base,
