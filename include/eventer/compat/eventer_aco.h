@@ -420,29 +420,40 @@ int  mtev_control_dispatch(eventer_t e, int mask, void *closure, struct timeval 
 void mtev_control_dispatch_delegate(eventer_func_t listener_dispatch, uint32_t cmd, eventer_func_t delegate);
 int  mtev_convert_sockaddr_to_buff(char *buf, int len, struct sockaddr *sa);   /* the address without its port, or a unix socket's path; returns its length */
 
-/* === 5. REST === */
+/* === 5. REST ===
+   Rules say which handler answers which requests; the listener type "http_rest_api" serves them. A rule may be added at any time. Of those whose
+   base is the longest that the decoded path begins with, the first registered one wins whose method fits and whose expression is found in the rest
+   of the path: RE2's syntax, anywhere unless ^ and $ say where; neither back-references nor look-around. HEAD is answered from GET, OPTIONS with Allow;
+   404, 405 and 413 come by themselves.
+   A rule's handler is classic, or runs as a coroutine (mtev_rest_mountpoint_set_aco). A classic one must not wait: it returns 0 when it has called
+   mtev_http_response_end, or a mask to be called again: what mtev_rest_complete_upload or mtev_http_session_req_consume gave it, when more of the body
+   has come; one with EVENTER_WRITE, when what was said so far is sent. Or it lets the request float (6.1) and returns 0. One in a coroutine
+   waits inside, and returns once. Where a handler has returned and nothing of this holds, the request is ended for it, with a line of the stream
+   "debug": with what it has said, or with 500 if that was nothing. */
 
 typedef struct mtev_http_session_ctx mtev_http_session_ctx;
 typedef struct mtev_http_request mtev_http_request;
 typedef struct mtev_http_response mtev_http_response;
 typedef struct mtev_http_connection mtev_http_connection;
 typedef struct mtev_http_rest_closure mtev_http_rest_closure_t;
-typedef struct rest_url_dispatcher mtev_rest_mountpoint_t;
+typedef struct rest_url_dispatcher mtev_rest_mountpoint_t;                     /* a rule; it stays until the process ends */
+/* pats: what the npats groups of the expression have captured, decoded, "" for one that took no part; valid as long as the request. */
 typedef int (*rest_request_handler)(mtev_http_rest_closure_t *restc, int npats, char **pats);
-typedef mtev_boolean (*rest_authorize_func_t)(mtev_http_rest_closure_t *restc, int npats, char **pats);
-typedef int (*rest_websocket_message_handler)(mtev_http_rest_closure_t *restc, int opcode, const unsigned char *msg, size_t len);
-struct mtev_http_rest_closure {                                                /* public fields; programs read and WRITE them */
+typedef mtev_boolean (*rest_authorize_func_t)(mtev_http_rest_closure_t *restc, int npats, char **pats);    /* before the handler; false: 403, or what it has answered itself */
+typedef int (*rest_websocket_message_handler)(mtev_http_rest_closure_t *restc, int opcode, const unsigned char *msg, size_t len);   /* not there yet */
+struct mtev_http_rest_closure {                /* one for each request; programs read and WRITE it */
   mtev_http_session_ctx *http_ctx;
-  mtev_acceptor_closure_t *ac;
-  char *remote_cn;                             /* never NULL, "" without a certificate */
-  rest_request_handler fastpath;               /* WRITTEN by programs: the handler for the next dispatch of this request */
+  mtev_acceptor_closure_t *ac;                 /* ends with the connection */
+  char *remote_cn;                             /* of the client's certificate; "" without, never NULL */
+  rest_request_handler fastpath;               /* WRITTEN: the handler for the next calls for this request; NULL: the rule's */
   rest_websocket_message_handler websocket_handler_memo;
   int nparams; char **params;                  /* = npats, pats */
-  int wants_shutdown;                          /* WRITTEN: close at the next event */
-  void *call_closure;                          /* WRITTEN: per-request state */
-  void (*call_closure_free)(void *);           /* WRITTEN: called once when the request ends, also when the client left */
-  void *closure;                               /* the rule's closure; never freed for you */
-  mtev_boolean aco_enabled;
+  int wants_shutdown;                          /* WRITTEN: the connection ends behind this answer */
+  void *call_closure;                          /* WRITTEN: what belongs to the request */
+  void (*call_closure_free)(void *);           /* WRITTEN: called once with it when the request has ended, also where the client left. Where its connection has ended while it
+                                                  floats: by the resume that is still owed, on that thread */
+  void *closure;                               /* the rule's; never freed for you */
+  mtev_boolean aco_enabled;                    /* the handler runs as a coroutine */
 };
 #define MTEV_CONTROL_OPTIONS 0x4f505449
 #define MTEV_CONTROL_GET    0x47455420
@@ -451,27 +462,36 @@ struct mtev_http_rest_closure {                                                /
 #define MTEV_CONTROL_DELETE 0x44454c45
 #define MTEV_CONTROL_PUT    0x50555420
 #define MTEV_CONTROL_MERGE  0x4d455247
-void mtev_http_rest_init(void);                                                /* registers the listener types; therefore BEFORE mtev_listener_init */
-mtev_rest_mountpoint_t *mtev_http_rest_new_rule(const char *method, const char *base, const char *expression, rest_request_handler f);   /* NULL: base without final '/', or bad regex */
+void mtev_http_rest_init(void);                                                /* registers "http_rest_api": before mtev_listener_init */
+/* NULL, or -1, with a line in the log that says what is wrong: a base that does not begin and end with '/', a bad expression, a wf that is not NULL.
+   method: "GET", or "*" for all. new_rule and register ask mtev_http_rest_client_cert_auth; with an `auth` of NULL everybody may. */
+mtev_rest_mountpoint_t *mtev_http_rest_new_rule(const char *method, const char *base, const char *expression, rest_request_handler f);
 mtev_rest_mountpoint_t *mtev_http_rest_new_rule_auth_closure(const char *method, const char *base, const char *expression, rest_request_handler f,
-                            rest_websocket_message_handler wf, const char *websocket_protocol, rest_authorize_func_t auth, void *closure);   /* (there is no ..._new_rule_auth) */
-int mtev_http_rest_register(const char *method, const char *base, const char *expression, rest_request_handler f);                           /* 0 / -1 */
+                            rest_websocket_message_handler wf, const char *websocket_protocol, rest_authorize_func_t auth, void *closure);
+int mtev_http_rest_register(const char *method, const char *base, const char *expression, rest_request_handler f);
 int mtev_http_rest_register_closure(const char *method, const char *base, const char *expression, rest_request_handler f, void *closure);
-int mtev_http_rest_register_auth(const char *method, const char *base, const char *expression, rest_request_handler f, rest_authorize_func_t auth);   /* the most used */
+int mtev_http_rest_register_auth(const char *method, const char *base, const char *expression, rest_request_handler f, rest_authorize_func_t auth);
 int mtev_http_rest_register_auth_closure(const char *method, const char *base, const char *expression, rest_request_handler f,
                             rest_websocket_message_handler wf, const char *websocket_protocol, rest_authorize_func_t auth, void *closure);
-mtev_boolean mtev_http_rest_client_cert_auth(mtev_http_rest_closure_t *restc, int npats, char **pats);   /* the ACL check; default of new_rule and register */
+/* Whether the configuration's access lists, [[rest.acl]], let this request in. No list at all: everybody (there: nobody). A list that is wrong: nobody. */
+mtev_boolean mtev_http_rest_client_cert_auth(mtev_http_rest_closure_t *restc, int npats, char **pats);
+/* From any thread; for the requests that come then. */
 void mtev_rest_mountpoint_set_aco(mtev_rest_mountpoint_t *m, mtev_boolean enabled);
-void mtev_rest_mountpoint_set_auth(mtev_rest_mountpoint_t *m, rest_authorize_func_t f);                  /* NULL = everyone */
+void mtev_rest_mountpoint_set_auth(mtev_rest_mountpoint_t *m, rest_authorize_func_t f);                  /* NULL: everybody */
 void mtev_rest_mountpoint_set_handler(mtev_rest_mountpoint_t *m, rest_request_handler f);
 void mtev_rest_mountpoint_set_closure(mtev_rest_mountpoint_t *m, void *closure);
-void mtev_rest_mountpoint_set_eventer_pool(mtev_rest_mountpoint_t *m, eventer_pool_t *pool);             /* the connection moves to that pool for the handler */
-mtev_boolean mtev_rest_complete_upload(mtev_http_rest_closure_t *restc, int *mask);                      /* FIRST thing in a handler; false: `return mask` */
-void *rest_get_raw_upload(mtev_http_rest_closure_t *restc, int *mask, int *complete, int *size);         /* older form of the same */
-int mtev_rest_simple_file_handler(mtev_http_rest_closure_t *restc, int npats, char **pats);              /* needs exactly one capture and config document_root */
-void mtev_http_rest_load_rules(void);                                          /* re-read ACLs */
-void mtev_http_rest_disclose_endpoints(const char *base, const char *expr);    /* GET: JSON list of rules */
-void mtev_http_rest_clean_request(mtev_http_rest_closure_t *restc);
+/* The handler runs on a loop of that pool, and finds the body complete; the connection stays where it is, and sends there. */
+void mtev_rest_mountpoint_set_eventer_pool(mtev_rest_mountpoint_t *m, eventer_pool_t *pool);
+/* The whole body into memory, up to the property http_upload_limit (1 MiB; beyond it the client gets 413). The FIRST thing in a handler; true: it is there. False: `return
+   mask`. In a coroutine it waits, and false says that no more will come. */
+mtev_boolean mtev_rest_complete_upload(mtev_http_rest_closure_t *restc, int *mask);
+void *rest_get_raw_upload(mtev_http_rest_closure_t *restc, int *mask, int *complete, int *size);         /* the same, older; NULL while it is not complete */
+/* A handler for an expression with one group: the file of that name beneath document_root of the listener's config, or index_file (index.html) of a folder; nothing outside
+   of that root, whatever links say. Its type is mime_type_<end of its name> there, or a usual one. */
+int mtev_rest_simple_file_handler(mtev_http_rest_closure_t *restc, int npats, char **pats);
+void mtev_http_rest_load_rules(void);                                          /* reads the access lists again */
+void mtev_http_rest_disclose_endpoints(const char *base, const char *expr);    /* a rule for GET whose answer lists all rules, as JSON */
+void mtev_http_rest_clean_request(mtev_http_rest_closure_t *restc);            /* call_closure is freed now, and fastpath forgotten */
 
 /* === 6. HTTP session === */
 
@@ -483,45 +503,50 @@ mtev_http_request    *mtev_http_session_request(mtev_http_session_ctx *ctx);
 mtev_http_response   *mtev_http_session_response(mtev_http_session_ctx *ctx);
 mtev_http_connection *mtev_http_session_connection(mtev_http_session_ctx *ctx);
 mtev_acceptor_closure_t *mtev_http_session_acceptor_closure(mtev_http_session_ctx *ctx);
-int  mtev_http_session_req_consume(mtev_http_session_ctx *ctx, void *buf, const size_t len, const size_t blen, int *mask);   /* >0; 0 end of body; -1 EAGAIN + mask (never EAGAIN in aco); -1 other */
-/* request */
-const char *mtev_http_request_uri_str(mtev_http_request *r);                   /* path, %- and +-decoded, without the query */
+/* Up to len and blen bytes of the body, which may be of any size: >0; 0 at its end; -1 and errno. A classic handler gets EAGAIN and a mask to return where no more has come. */
+int  mtev_http_session_req_consume(mtev_http_session_ctx *ctx, void *buf, const size_t len, const size_t blen, int *mask);
+/* The request. From any thread; texts and tables are valid as long as the session. The body is its handler's alone. */
+const char *mtev_http_request_uri_str(mtev_http_request *r);                   /* the path, wholly decoded, '+' being a space, without the query */
 const char *mtev_http_request_method_str(mtev_http_request *r);
-const char *mtev_http_request_protocol_str(mtev_http_request *r);
-const char *mtev_http_request_querystring(mtev_http_request *r, const char *key);   /* decoded; NULL when absent AND for a key without '='; first of duplicates */
-const char *mtev_http_request_orig_querystring(mtev_http_request *r);          /* raw, NULL without '?' */
+const char *mtev_http_request_protocol_str(mtev_http_request *r);              /* "HTTP/1.0" or "HTTP/1.1" */
+const char *mtev_http_request_querystring(mtev_http_request *r, const char *key);   /* decoded, the first of that name; NULL where it is absent, or has no '=' */
+const char *mtev_http_request_orig_querystring(mtev_http_request *r);          /* as it was sent; NULL without '?' */
 mtev_hash_table *mtev_http_request_querystring_table(mtev_http_request *r);
-mtev_hash_table *mtev_http_request_headers_table(mtev_http_request *r);        /* keys lower-cased; a repeated header: the last wins */
-size_t mtev_http_request_content_length(mtev_http_request *r);
+mtev_hash_table *mtev_http_request_headers_table(mtev_http_request *r);        /* names in lower case; of a repeated one the last */
+size_t mtev_http_request_content_length(mtev_http_request *r);                 /* as it was announced; 0 for chunks */
 size_t mtev_http_request_content_length_read(mtev_http_request *r);
 mtev_boolean mtev_http_request_has_payload(mtev_http_request *r);
 mtev_boolean mtev_http_request_payload_chunked(mtev_http_request *r);
 mtev_boolean mtev_http_request_payload_complete(mtev_http_request *r);
-const void *mtev_http_request_get_upload(mtev_http_request *r, int64_t *size); /* after complete_upload; size may be NULL; freed with the request */
-void mtev_http_request_set_upload(mtev_http_request *r, void *data, int64_t size, void (*f)(void *, int64_t, void *), void *closure);
-void mtev_http_request_start_time(mtev_http_request *r, struct timeval *t);
-const char *mtev_http_request_user(mtev_http_request *r);
+const void *mtev_http_request_get_upload(mtev_http_request *r, int64_t *size); /* after complete_upload, a NUL behind it; size may be NULL; freed with the request */
+void mtev_http_request_set_upload(mtev_http_request *r, void *data, int64_t size, void (*f)(void *, int64_t, void *), void *closure);   /* in its place; f frees it */
+void mtev_http_request_start_time(mtev_http_request *r, struct timeval *t);    /* when its head had come */
+const char *mtev_http_request_user(mtev_http_request *r);                      /* as set_auth has said; NULL */
 const char *mtev_http_request_auth(mtev_http_request *r);
-void mtev_http_request_set_auth(mtev_http_request *r, const char *user, const char *mech);
-/* response: the setters are false once output has started, the appenders once it has ended or failed; from the job thread too */
-mtev_boolean mtev_http_response_status_set(mtev_http_session_ctx *ctx, int code, const char *reason);    /* 100..999 */
-mtev_boolean mtev_http_response_header_set(mtev_http_session_ctx *ctx, const char *name, const char *value);   /* replaces; both copied */
-mtev_boolean mtev_http_response_option_set(mtev_http_session_ctx *ctx, uint32_t option);                 /* false if the request cannot have it */
-mtev_boolean mtev_http_response_append(mtev_http_session_ctx *ctx, const void *data, size_t len);        /* copied; sent by itself beyond 32 KiB */
+void mtev_http_request_set_auth(mtev_http_request *r, const char *user, const char *mech);   /* for access lists; both copied */
+/* The answer. From any thread, a job's too. The setters are false once something is sent, or is about to be; the appenders once it has ended, or the
+   client is gone. Nothing is sent before 32 KiB are collected, or flush or end ask for it. What is whole at the end is sent at once, with its length,
+   whatever was asked for; else in chunks, or after a Content-Length that was set, or up to the connection's end. Where that length was wrong
+   the connection is cut. A classic handler's bytes leave when it has returned; a coroutine waits in these calls for a slow client; any other
+   thread waits while more than 1 MiB is collected. */
+mtev_boolean mtev_http_response_status_set(mtev_http_session_ctx *ctx, int code, const char *reason);    /* 200..599 (there: 100..999) */
+mtev_boolean mtev_http_response_header_set(mtev_http_session_ctx *ctx, const char *name, const char *value);   /* replaces; both copied; false for what would break the line */
+mtev_boolean mtev_http_response_option_set(mtev_http_session_ctx *ctx, uint32_t option);                 /* false: CHUNKED for HTTP/1.0; GZIP and DEFLATE always */
+mtev_boolean mtev_http_response_append(mtev_http_session_ctx *ctx, const void *data, size_t len);        /* copied */
 mtev_boolean mtev_http_response_append_str(mtev_http_session_ctx *ctx, const char *s);
 mtev_boolean mtev_http_response_appendf(mtev_http_session_ctx *ctx, const char *fmt, ...) MTEV_ACO_PRINTF(2, 3);
 mtev_boolean mtev_http_response_vappend(mtev_http_session_ctx *ctx, const char *fmt, va_list ap);
-mtev_boolean mtev_http_response_append_mmap(mtev_http_session_ctx *ctx, int fd, size_t len, int flags, off_t offset);
-void         mtev_http_response_auto_flush(mtev_http_session_ctx *ctx, size_t bytes);
-mtev_boolean mtev_http_response_flush(mtev_http_session_ctx *ctx, mtev_boolean final);
+mtev_boolean mtev_http_response_append_mmap(mtev_http_session_ctx *ctx, int fd, size_t len, int flags, off_t offset);   /* of a file, which is read here; flags: ignored. False: it has not so much */
+void         mtev_http_response_auto_flush(mtev_http_session_ctx *ctx, size_t bytes);                    /* in the place of 32 KiB; 1 MiB at most; 0: each append is sent */
+mtev_boolean mtev_http_response_flush(mtev_http_session_ctx *ctx, mtev_boolean final);                   /* final: end */
 mtev_boolean mtev_http_response_flush_asynch(mtev_http_session_ctx *ctx, mtev_boolean final);            /* the same */
-mtev_boolean mtev_http_response_end(mtev_http_session_ctx *ctx);                                         /* needed exactly once, also for an empty body */
-size_t       mtev_http_response_buffered(mtev_http_session_ctx *ctx);
+mtev_boolean mtev_http_response_end(mtev_http_session_ctx *ctx);                                         /* once, also for an empty body */
+size_t       mtev_http_response_buffered(mtev_http_session_ctx *ctx);                                    /* bytes that are collected, and not sent */
 int          mtev_http_response_status(mtev_http_response *r);
 mtev_boolean mtev_http_response_closed(mtev_http_response *r);                                           /* end was called */
-mtev_boolean mtev_http_response_complete(mtev_http_response *r);                                         /* all bytes are out */
-size_t       mtev_http_response_bytes_written(mtev_http_response *r);
-mtev_hash_table *mtev_http_response_headers_table(mtev_http_response *r);
+mtev_boolean mtev_http_response_complete(mtev_http_response *r);                                         /* and all bytes are on their way */
+size_t       mtev_http_response_bytes_written(mtev_http_response *r);                                    /* of the body */
+mtev_hash_table *mtev_http_response_headers_table(mtev_http_response *r);                                /* as they were set; valid until the next is set */
 /* Statements, each argument used once: status, Content-Type, chunked, or where that can't be, closing. */
 #define mtev_http_response_standard(ctx, code, name, type)                                    \
   do {                                                                                        \
@@ -535,18 +560,21 @@ mtev_hash_table *mtev_http_response_headers_table(mtev_http_response *r);
 #define mtev_http_response_not_found(ctx, type) mtev_http_response_standard(ctx, 404, "NOT FOUND", type)
 #define mtev_http_response_denied(ctx, type) mtev_http_response_standard(ctx, 403, "DENIED", type)
 #define mtev_http_response_server_error(ctx, type) mtev_http_response_standard(ctx, 500, "ERROR", type)
-/* --- 6.1 asynchronous answers the classic way --- */
 
-eventer_t mtev_http_connection_event(mtev_http_connection *c);                 /* NULL once closed, and always for HTTP/2 there */
-eventer_t mtev_http_connection_event_float(mtev_http_connection *c);           /* takes the connection from the loop; NULL inside an aco request: programs test it */
-void mtev_http_connection_resume_after_float(mtev_http_connection *c);         /* no effect inside an aco request */
-void mtev_http_session_resume_after_float(mtev_http_session_ctx *ctx);         /* from any thread; the request is dispatched again (to restc->fastpath) */
-void mtev_http_session_trigger(mtev_http_session_ctx *ctx, int mask);
-void mtev_http_session_ref_inc(mtev_http_session_ctx *ctx);
-mtev_boolean mtev_http_session_ref_dec(mtev_http_session_ctx *ctx);
-void *mtev_http_session_dispatcher_closure(mtev_http_session_ctx *ctx);
+/* --- 6.1 asynchronous answers the classic way. A handler floats the request first, then gives the session to whoever goes on with it (a job, say), and returns 0. He may
+   say of the answer what he likes, and resumes it once, which may be before the handler has returned; then restc->fastpath, or the rule's handler, is called again,
+   unless the answer has ended. --- */
+
+eventer_t mtev_http_connection_event(mtev_http_connection *c);                 /* the session's; NULL once it is closed. eventer_trigger resumes; reading and writing it is the library's */
+eventer_t mtev_http_connection_event_float(mtev_http_connection *c);           /* floats; NULL in a coroutine, and nothing happens: programs test it */
+void mtev_http_connection_resume_after_float(mtev_http_connection *c);         /* from any thread; no effect where it does not float */
+void mtev_http_session_resume_after_float(mtev_http_session_ctx *ctx);         /* the same */
+void mtev_http_session_trigger(mtev_http_session_ctx *ctx, int mask);          /* the same */
+void mtev_http_session_ref_inc(mtev_http_session_ctx *ctx);                    /* its memory stays until ref_dec; the request ends as ever */
+mtev_boolean mtev_http_session_ref_dec(mtev_http_session_ctx *ctx);            /* true: that was the last reference */
+void *mtev_http_session_dispatcher_closure(mtev_http_session_ctx *ctx);        /* the mtev_http_rest_closure_t * */
 mtev_boolean mtev_http_session_aco(mtev_http_session_ctx *ctx);
-mtev_boolean mtev_http_is_websocket(mtev_http_session_ctx *ctx);
+mtev_boolean mtev_http_is_websocket(mtev_http_session_ctx *ctx);               /* false: not there yet */
 
 /* === 7. the frame of a program === */
 

@@ -21,3 +21,7 @@
 #include "eventer/compat/parts/control_dispatch.hpp"
 #include "eventer/compat/parts/listeners.hpp"
 #endif
+#ifdef EVENTER_ACO_WITH_HTTP
+#include "eventer/compat/parts/http_session.hpp"
+#include "eventer/compat/parts/rest.hpp"
+#endif

@@ -73,6 +73,15 @@ class query_view {
       }
     });
   }
+  // Calls f(std::string_view name, std::string_view value) for each, as they were sent; data() of a value is null where
+  // there is no '='.
+  template <class F>
+  void for_each_raw(F&& f) const {
+    visit([&](std::string_view raw_name, std::string_view raw_value) {
+      f(raw_name, raw_value);
+      return true;
+    });
+  }
 
   bool has_too_many() const noexcept {
     return !visit([](std::string_view, std::string_view) { return true; });

@@ -41,7 +41,15 @@ class response {
     if (code < 200 || code > 599)
       detail::refuse_argument("the status of an answer is 200 to 599, and this is " + std::to_string(code));
     status_ = code;
+    reason_.clear();
     begun_ = true;
+    return *this;
+  }
+  // With words of one's own behind the number, which no client looks at: "404 NOT FOUND".
+  response& status(int code, std::string_view reason) {
+    detail::fields::check("the reason of a status", reason);
+    status(code);
+    if (reason != reason_phrase(code)) reason_.assign(reason);
     return *this;
   }
   int status() const noexcept { return status_; }
@@ -197,6 +205,7 @@ class response {
   // Forgets what a handler has prepared. Requires: nothing of it was sent.
   void start_again() {
     status_ = 200;
+    reason_.clear();
     fields_.clear();
     type_.clear();
     body_.clear();
@@ -295,10 +304,11 @@ class response {
     if (has_no_body(status_)) drops_body_ = true;
     if (EVENTER_UNLIKELY(stream_->draining())) close_ = true;
     std::string& head = to_->bytes();
-    if (EVENTER_LIKELY(status_ == 200)) {
+    if (EVENTER_LIKELY(status_ == 200 && reason_.empty())) {
       head.append("HTTP/1.1 200 OK\r\n");
     } else {
-      head.append("HTTP/1.1 ").append(std::to_string(status_)).append(1, ' ').append(reason_phrase(status_));
+      head.append("HTTP/1.1 ").append(std::to_string(status_)).append(1, ' ');
+      head.append(reason_.empty() ? reason_phrase(status_) : std::string_view(reason_));
       head.append("\r\n");
     }
     if (!fields_.has("date")) head.append("Date: ").append(detail::date_now()).append("\r\n");
@@ -352,6 +362,7 @@ class response {
   std::uint64_t length_ = 0, written_ = 0;
   std::error_code failure_;
   detail::fields fields_;
+  std::string reason_;  // of the status, where it is not the usual one
   std::string type_, body_;
 };
 
