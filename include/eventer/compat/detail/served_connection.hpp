@@ -6,7 +6,6 @@
 
 #include "eventer/compat/detail/acceptor.hpp"
 #include "eventer/compat/detail/frame.hpp"
-#include "eventer/compat/detail/layered_watch.hpp"
 
 namespace eventer::inline EVENTER_ABI::compat {
 

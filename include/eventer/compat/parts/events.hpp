@@ -10,6 +10,7 @@
 
 #include "eventer/compat/detail/configuration.hpp"
 #include "eventer/compat/detail/frame.hpp"
+#include "eventer/compat/detail/layered_watch.hpp"
 #include "eventer/compat/detail/library_log.hpp"
 #include "eventer/compat/eventer_aco.h"
 
