@@ -418,7 +418,7 @@ TEST_CASE("what may be asked about loops, pools and threads") {
   CHECK(eventer_pool_name(side) == std::string("side"));
   CHECK(eventer_pool_concurrency(side) == 1);
   CHECK(eventer_pool("none") == nullptr);
-  CHECK(eventer_is_loop(eventer_choose_owner_pool(side, 0)) == 2);
+  CHECK(eventer_is_loop(eventer_choose_owner_pool(side, 0)) >= 2);  // there may be more pools
   std::string name;
   mtev_boolean inside = mtev_false;
   run_callback(

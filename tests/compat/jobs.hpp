@@ -12,6 +12,7 @@
 
 #include "eventer/compat/eventer_aco.h"
 #include "eventer/context/sanitizer.hpp"
+#include "loops.hpp"
 
 // Under the sanitizers and valgrind fewer are enough.
 inline std::size_t many(std::size_t count) {
@@ -19,10 +20,7 @@ inline std::size_t many(std::size_t count) {
   return EVENTER_ASAN || EVENTER_TSAN ? count / 10 : count;
 }
 
-// Once a process; the tests run on its main thread, which is no loop.
-inline void start_runtime() {
-  if (eventer_init() != 0) std::abort();
-}
+inline void start_runtime() { compat_test::start(); }
 
 class count {
  public:
@@ -47,17 +45,13 @@ class count {
   std::size_t value_ = 0;
 };
 
-// True as soon as as many events live as did at the beginning: the last reference goes after the last callback.
+// True as soon as no more events live than did at the beginning: the last reference goes after the last callback.
 class no_leaks {
  public:
-  explicit operator bool() const {
-    for (int i = 0; i < 20'000 && eventer_allocations_current() != before_; ++i)
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    return eventer_allocations_current() == before_;
-  }
+  explicit operator bool() const { return compat_test::allocations_come_to(before_); }
 
  private:
-  std::int64_t before_ = eventer_allocations_current();
+  std::int64_t before_ = compat_test::at_rest();
 };
 
 using job_function = std::function<void(eventer_t, int mask)>;

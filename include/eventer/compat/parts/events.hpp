@@ -31,8 +31,7 @@ inline void raise_descriptor_limit() {
 inline bool is_known_property(std::string_view key) noexcept {
   for (const char* const each : {"concurrency", "default_queue_threads", "default_jobq_ordering", "rlim_nofiles",
                                  "debugging", "show_loop_callbacks_threshold", "show_jobq_callbacks_threshold",
-                                 "default_ca_chain", "ssl_ctx_cache_expiry", "aco_timeout_errno",
-                                 "http_upload_limit"})
+                                 "default_ca_chain", "ssl_ctx_cache_expiry", "aco_timeout_errno", "http_upload_limit"})
     if (key == each) return true;
   return key.starts_with("loop_") || key.starts_with("jobq_");
 }
