@@ -175,9 +175,9 @@ typedef enum eventer_asynch_op { EVENTER_ASYNCH_WORK = 0x10, EVENTER_ASYNCH_CLEA
 /* --- 1.1 start and stop --- */
 
 int  eventer_init(void);                                  /* starts ALL loop threads; events and coroutines run from here on, before eventer_loop */
-void eventer_loop(void);                                  /* parks the calling thread for ever; the caller is NOT a loop thread; never returns */
-void eventer_loop_return(void);                           /* waits until every loop thread runs, then returns control; there is NO stop function in libmtev */
-int  eventer_impl_propset(const char *key, const char *value);   /* before eventer_init; 0 / -1; unknown keys only warn (0). Keys: §8 */
+void eventer_loop(void);                                  /* parks the calling thread, which is NOT a loop thread; returns after eventer_stop(), which libmtev has not */
+void eventer_loop_return(void);                           /* returns control, as every loop thread runs */
+int  eventer_impl_propset(const char *key, const char *value);   /* before eventer_init; 0 / -1; unknown keys only warn (0). Keys: docs/from-libmtev.md */
 int  eventer_propset(const char *key, const char *value);        /* the usual spelling */
 int  eventer_choose(const char *name);                    /* "epoll"|"kqueue"|"ports": accept, ignore; -1 for unknown */
 int  eventer_loop_concurrency(void);                      /* threads of the default pool */
@@ -252,7 +252,7 @@ int  eventer_run_callback(eventer_func_t f, eventer_t e, int m, void *c, struct 
 int eventer_read(eventer_t e, void *buff, size_t len, int *mask);
 int eventer_write(eventer_t e, const void *buff, size_t len, int *mask);
 int eventer_accept(eventer_t e, struct sockaddr *addr, socklen_t *len, int *mask);         /* returns the new fd; make it non-blocking yourself */
-int eventer_close(eventer_t e, int *mask);                                                 /* shutdown both ways + close off-thread, 0 at once; fd becomes -1; again: -1, errno EBADFD (77, not EBADF) */
+int eventer_close(eventer_t e, int *mask);                                                 /* shutdown both ways and close, 0 at once; fd becomes -1; again: -1, errno EBADFD (77, not EBADF) */
 int eventer_set_fd_nonblocking(int fd);
 int eventer_set_fd_blocking(int fd);
 
@@ -314,7 +314,7 @@ typedef struct _event_aco_gate *eventer_aco_gate_t;
 typedef void (*eventer_asynch_simple_func_t)(void *closure);                   /* called once, for WORK */
 typedef void (*eventer_asynch_func_t)(eventer_asynch_op_t op, void *closure);  /* called with WORK, CLEANUP, COMPLETE */
 void  eventer_aco_start(void (*func)(void), void *closure);                    /* void: no handle. On a loop thread func runs AT ONCE up to its first wait; elsewhere soon, on loop 0 */
-void  eventer_aco_start_stack(void (*func)(void), void *closure, size_t save_stack_bytes);   /* default 32 KiB of save stack */
+void  eventer_aco_start_stack(void (*func)(void), void *closure, size_t save_stack_bytes);   /* the same: save stacks are as large as they must be */
 void *eventer_aco_arg(void);                                                   /* NULL outside (there: crash) */
 MTEV_ACO_NORETURN void aco_exit(void);                                                          /* does not return */
 mtev_boolean eventer_is_aco(eventer_t e);                                      /* NULL = "am I in a coroutine?" */
@@ -366,8 +366,8 @@ mtev_boolean eventer_aco_try_run_asynch_queue_subqueue_gated(eventer_aco_gate_t 
 
 int eventer_aco_connect(eventer_aco_t e, const struct sockaddr *addr, socklen_t len, struct timeval *timeout);   /* 0 / -1 */
 struct iovec;
-ssize_t eventer_aco_readv(eventer_aco_t e, const struct iovec *parts, int count, struct timeval *timeout);   /* as eventer_aco_read */
-ssize_t eventer_aco_writev(eventer_aco_t e, const struct iovec *parts, int count, struct timeval *timeout);  /* as eventer_aco_write */
+ssize_t eventer_aco_readv(eventer_aco_t e, const struct iovec *parts, int count, struct timeval *timeout);   /* once, as eventer_aco_read */
+ssize_t eventer_aco_writev(eventer_aco_t e, const struct iovec *parts, int count, struct timeval *timeout);  /* all of it, as eventer_aco_write_all */
 ssize_t eventer_aco_write_all(eventer_aco_t e, const void *buff, size_t len, struct timeval *timeout);       /* all of it: len, or -1; the limit is for the whole */
 /* From any thread: every coroutine is cancelled, which is to say that each of its calls answers -1 with errno ECANCELED, and is
    given `grace` (NULL: 5 s) to return; then the loops end, and eventer_loop() returns in whoever is in it. Returns: how many coroutines
@@ -441,7 +441,7 @@ void mtev_rest_mountpoint_set_aco(mtev_rest_mountpoint_t *m, mtev_boolean enable
 void mtev_rest_mountpoint_set_auth(mtev_rest_mountpoint_t *m, rest_authorize_func_t f);                  /* NULL = everyone */
 void mtev_rest_mountpoint_set_handler(mtev_rest_mountpoint_t *m, rest_request_handler f);
 void mtev_rest_mountpoint_set_closure(mtev_rest_mountpoint_t *m, void *closure);
-void mtev_rest_mountpoint_set_eventer_pool(mtev_rest_mountpoint_t *m, eventer_pool_t *pool);             /* the connection moves to that pool for the handler */
+void mtev_rest_mountpoint_set_eventer_pool(mtev_rest_mountpoint_t *m, eventer_pool_t *pool);             /* the handler runs there, its body read before; the connection stays */
 mtev_boolean mtev_rest_complete_upload(mtev_http_rest_closure_t *restc, int *mask);                      /* FIRST thing in a handler; false: `return mask` */
 void *rest_get_raw_upload(mtev_http_rest_closure_t *restc, int *mask, int *complete, int *size);         /* older form of the same */
 int mtev_rest_simple_file_handler(mtev_http_rest_closure_t *restc, int npats, char **pats);              /* needs exactly one capture and config document_root */
@@ -480,7 +480,7 @@ const char *mtev_http_request_user(mtev_http_request *r);
 const char *mtev_http_request_auth(mtev_http_request *r);
 void mtev_http_request_set_auth(mtev_http_request *r, const char *user, const char *mech);
 /* response: the setters are false once output has started, the appenders once it has ended or failed; from the job thread too */
-mtev_boolean mtev_http_response_status_set(mtev_http_session_ctx *ctx, int code, const char *reason);    /* 100..999 */
+mtev_boolean mtev_http_response_status_set(mtev_http_session_ctx *ctx, int code, const char *reason);    /* 200..599 */
 mtev_boolean mtev_http_response_header_set(mtev_http_session_ctx *ctx, const char *name, const char *value);   /* replaces; both copied */
 mtev_boolean mtev_http_response_option_set(mtev_http_session_ctx *ctx, uint32_t option);                 /* false if the request cannot have it */
 mtev_boolean mtev_http_response_append(mtev_http_session_ctx *ctx, const void *data, size_t len);        /* copied; sent by itself beyond 32 KiB */
