@@ -441,7 +441,7 @@ void mtev_rest_mountpoint_set_aco(mtev_rest_mountpoint_t *m, mtev_boolean enable
 void mtev_rest_mountpoint_set_auth(mtev_rest_mountpoint_t *m, rest_authorize_func_t f);                  /* NULL = everyone */
 void mtev_rest_mountpoint_set_handler(mtev_rest_mountpoint_t *m, rest_request_handler f);
 void mtev_rest_mountpoint_set_closure(mtev_rest_mountpoint_t *m, void *closure);
-void mtev_rest_mountpoint_set_eventer_pool(mtev_rest_mountpoint_t *m, eventer_pool_t *pool);             /* the handler runs there, its body read before; the connection stays */
+void mtev_rest_mountpoint_set_eventer_pool(mtev_rest_mountpoint_t *m, eventer_pool_t *pool);             /* the connection moves to that pool for the handler */
 mtev_boolean mtev_rest_complete_upload(mtev_http_rest_closure_t *restc, int *mask);                      /* FIRST thing in a handler; false: `return mask` */
 void *rest_get_raw_upload(mtev_http_rest_closure_t *restc, int *mask, int *complete, int *size);         /* older form of the same */
 int mtev_rest_simple_file_handler(mtev_http_rest_closure_t *restc, int npats, char **pats);              /* needs exactly one capture and config document_root */
@@ -480,7 +480,7 @@ const char *mtev_http_request_user(mtev_http_request *r);
 const char *mtev_http_request_auth(mtev_http_request *r);
 void mtev_http_request_set_auth(mtev_http_request *r, const char *user, const char *mech);
 /* response: the setters are false once output has started, the appenders once it has ended or failed; from the job thread too */
-mtev_boolean mtev_http_response_status_set(mtev_http_session_ctx *ctx, int code, const char *reason);    /* 200..599 */
+mtev_boolean mtev_http_response_status_set(mtev_http_session_ctx *ctx, int code, const char *reason);    /* 100..999 */
 mtev_boolean mtev_http_response_header_set(mtev_http_session_ctx *ctx, const char *name, const char *value);   /* replaces; both copied */
 mtev_boolean mtev_http_response_option_set(mtev_http_session_ctx *ctx, uint32_t option);                 /* false if the request cannot have it */
 mtev_boolean mtev_http_response_append(mtev_http_session_ctx *ctx, const void *data, size_t len);        /* copied; sent by itself beyond 32 KiB */
