@@ -175,9 +175,9 @@ typedef enum eventer_asynch_op { EVENTER_ASYNCH_WORK = 0x10, EVENTER_ASYNCH_CLEA
 /* --- 1.1 start and stop --- */
 
 int  eventer_init(void);                                  /* starts ALL loop threads; events and coroutines run from here on, before eventer_loop */
-void eventer_loop(void);                                  /* parks the calling thread for ever; the caller is NOT a loop thread; never returns */
-void eventer_loop_return(void);                           /* waits until every loop thread runs, then returns control; there is NO stop function in libmtev */
-int  eventer_impl_propset(const char *key, const char *value);   /* before eventer_init; 0 / -1; unknown keys only warn (0). Keys: §8 */
+void eventer_loop(void);                                  /* parks the calling thread, which is NOT a loop thread; returns after eventer_stop(), which libmtev has not */
+void eventer_loop_return(void);                           /* returns control, as every loop thread runs */
+int  eventer_impl_propset(const char *key, const char *value);   /* before eventer_init; 0 / -1; unknown keys only warn (0). Keys: docs/from-libmtev.md */
 int  eventer_propset(const char *key, const char *value);        /* the usual spelling */
 int  eventer_choose(const char *name);                    /* "epoll"|"kqueue"|"ports": accept, ignore; -1 for unknown */
 int  eventer_loop_concurrency(void);                      /* threads of the default pool */
@@ -252,7 +252,7 @@ int  eventer_run_callback(eventer_func_t f, eventer_t e, int m, void *c, struct 
 int eventer_read(eventer_t e, void *buff, size_t len, int *mask);
 int eventer_write(eventer_t e, const void *buff, size_t len, int *mask);
 int eventer_accept(eventer_t e, struct sockaddr *addr, socklen_t *len, int *mask);         /* returns the new fd; make it non-blocking yourself */
-int eventer_close(eventer_t e, int *mask);                                                 /* shutdown both ways + close off-thread, 0 at once; fd becomes -1; again: -1, errno EBADFD (77, not EBADF) */
+int eventer_close(eventer_t e, int *mask);                                                 /* shutdown both ways and close, 0 at once; fd becomes -1; again: -1, errno EBADFD (77, not EBADF) */
 int eventer_set_fd_nonblocking(int fd);
 int eventer_set_fd_blocking(int fd);
 
@@ -314,7 +314,7 @@ typedef struct _event_aco_gate *eventer_aco_gate_t;
 typedef void (*eventer_asynch_simple_func_t)(void *closure);                   /* called once, for WORK */
 typedef void (*eventer_asynch_func_t)(eventer_asynch_op_t op, void *closure);  /* called with WORK, CLEANUP, COMPLETE */
 void  eventer_aco_start(void (*func)(void), void *closure);                    /* void: no handle. On a loop thread func runs AT ONCE up to its first wait; elsewhere soon, on loop 0 */
-void  eventer_aco_start_stack(void (*func)(void), void *closure, size_t save_stack_bytes);   /* default 32 KiB of save stack */
+void  eventer_aco_start_stack(void (*func)(void), void *closure, size_t save_stack_bytes);   /* the same: save stacks are as large as they must be */
 void *eventer_aco_arg(void);                                                   /* NULL outside (there: crash) */
 MTEV_ACO_NORETURN void aco_exit(void);                                                          /* does not return */
 mtev_boolean eventer_is_aco(eventer_t e);                                      /* NULL = "am I in a coroutine?" */
@@ -366,8 +366,8 @@ mtev_boolean eventer_aco_try_run_asynch_queue_subqueue_gated(eventer_aco_gate_t 
 
 int eventer_aco_connect(eventer_aco_t e, const struct sockaddr *addr, socklen_t len, struct timeval *timeout);   /* 0 / -1 */
 struct iovec;
-ssize_t eventer_aco_readv(eventer_aco_t e, const struct iovec *parts, int count, struct timeval *timeout);   /* as eventer_aco_read */
-ssize_t eventer_aco_writev(eventer_aco_t e, const struct iovec *parts, int count, struct timeval *timeout);  /* as eventer_aco_write */
+ssize_t eventer_aco_readv(eventer_aco_t e, const struct iovec *parts, int count, struct timeval *timeout);   /* once, as eventer_aco_read */
+ssize_t eventer_aco_writev(eventer_aco_t e, const struct iovec *parts, int count, struct timeval *timeout);  /* all of it, as eventer_aco_write_all */
 ssize_t eventer_aco_write_all(eventer_aco_t e, const void *buff, size_t len, struct timeval *timeout);       /* all of it: len, or -1; the limit is for the whole */
 /* From any thread: every coroutine is cancelled, which is to say that each of its calls answers -1 with errno ECANCELED, and is
    given `grace` (NULL: 5 s) to return; then the loops end, and eventer_loop() returns in whoever is in it. Returns: how many coroutines
