@@ -394,8 +394,11 @@ settings = { d = "ours" }
 
 TEST_CASE("ours: an address with its port, at the top of the file") {
   mtev_listener_register_aco_function("about_ours", &tell_about_me);
+  mtev_listener_register_aco_function("about_array", &tell_about_me);
   start_types("[[listener]]\ntype = \"about_ours\"\naddress = \"127.0.0.1:0\"\n");
   CHECK(test_client("about_ours").read_rest() == "127.0.0.1 9\n");
+  start_types("[[listeners]]\ntype = \"about_array\"\naddress = \"127.0.0.1:0\"\n");
+  CHECK(test_client("about_array").read_rest() == "127.0.0.1 9\n");
 }
 
 TEST_CASE("a listener that is wrong is skipped, and the log says where and what would be right") {

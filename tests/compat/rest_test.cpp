@@ -938,7 +938,7 @@ TEST_CASE("without openat2 the same files are opened, but behind no link") {
 
 // --- as a listener's type ---
 
-TEST_CASE("http_rest_api is the type of a listener, and what control_dispatch does with HTTP") {
+TEST_CASE("http_rest_api is the type of a listener, and what control_dispatch does with HTTP", "[.listened]") {
   mtev_http_rest_init();
   rule("GET", "/listened/", "", [](mtev_http_rest_closure_t* rest, int, char**) {
     const char* found = nullptr;
@@ -966,3 +966,5 @@ TEST_CASE("http_rest_api is the type of a listener, and what control_dispatch do
   CHECK(dispatched.get("/listened/").body == "dispatched 127.0.0.1");
   CHECK(dispatched.get("/listened/").body == "dispatched 127.0.0.1");
 }
+// Other tests of the suite have a type of that name.
+TEST_CASE("REST as a listener's type, in a process of its own") { CHECK(run_alone("[.listened]") == 0); }

@@ -43,8 +43,12 @@ class stanza_collector {
   void look_in(const toml::table& root, const std::string& name) {
     if (const toml::node* const node = root.get("listener"))
       listeners(*node, reader::member_name(name, "listener"), {});
-    if (const toml::node* const node = root.get("listeners"); node != nullptr && node->is_table())
-      group(*node->as_table(), reader::member_name(name, "listeners"), {});
+    const toml::node* const all = root.get("listeners");
+    if (all == nullptr) return;
+    if (all->is_table())
+      group(*all->as_table(), reader::member_name(name, "listeners"), {});
+    else
+      listeners(*all, reader::member_name(name, "listeners"), {});  // [[listeners]]: without a group
   }
   // `around` has what holds already.
   void group(const toml::table& table, const std::string& name, listener_stanza around) {
