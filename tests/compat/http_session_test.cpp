@@ -367,7 +367,7 @@ TEST_CASE("a job that appends 10 MB waits for a slow reader, and not more than s
   REQUIRE(asks.send("GET /slow/aco HTTP/1.1\r\nHost: a\r\n\r\n"));
   REQUIRE(mine.begun.wait());
   CHECK_FALSE(mine.ended.given());  // it can't end before anything is read
-  const answer got = asks.read_large();
+  const answer got = asks.read_large(10'000'000);
   CHECK(mine.ended.wait());
   CHECK(got.body.size() == 10'000'003);
   bool same = true;

@@ -289,7 +289,7 @@ TEST_CASE("a rule's pool runs its handler, coroutines too") {
     mtev_rest_mountpoint_set_eventer_pool(rule("POST", base, "", answers, nullptr, is_aco), found);
     client asks;
     REQUIRE(asks.send(post(base, some_bytes(40'000))));
-    const answer got = asks.read_large();
+    const answer got = asks.read_large(std::size_t{3000} << 10);
     const std::string begins = is_aco ? "e:rest_pool/0 40000 1 " : "e:rest_pool/0 40000 0 ";
     CHECK(got.body.substr(0, begins.size()) == begins);
     CHECK(got.body.size() == begins.size() + (std::size_t{3000} << 10));

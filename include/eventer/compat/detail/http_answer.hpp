@@ -193,12 +193,16 @@ class collected_answer {
     if (sending_) {
       sender_.cancel();
       const cancel_shield until_it_has_ended;
-      (void)sender_.try_join();
+      wait_for_sender();
     }
     to_ = nullptr;
   }
-  // The coroutine that was started for it.
+  // The coroutine that was started for it, and its end.
   void send_for_others();
+  void note_sender_ended() {
+    sending_ = false;
+    if (sender_ended_) sender_ended_->set();
+  }
 
  private:
   struct field {
@@ -288,8 +292,13 @@ class collected_answer {
 
   // --- sending, on the loop's thread; under the lock where it says so ---
 
+  // Not by joining it: there may be another one as soon as it has ended.
   void wait_for_sender() {
-    if (sending_) (void)sender_.try_join();
+    while (sending_) {
+      if (!sender_ended_) sender_ended_.emplace();
+      sender_ended_->reset();
+      sender_ended_->wait();
+    }
   }
   void send_all() {
 #if EVENTER_EXCEPTIONS
@@ -384,6 +393,7 @@ class collected_answer {
   bool head_given_ = false;
   bool sending_ = false;  // somebody is: the request's coroutine, or
   join_handle<void> sender_;
+  std::optional<manual_reset_event> sender_ended_;  // made when it is waited for
 };
 
 }  // namespace eventer::inline EVENTER_ABI::compat

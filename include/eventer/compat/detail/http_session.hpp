@@ -165,20 +165,16 @@ namespace eventer::inline EVENTER_ABI::compat {
 // Runs as the coroutine that sends for others.
 class sender_call {
  public:
-  sender_call(mtev_http_session_ctx& session, bool& sending) noexcept : session_(&session), sending_(&sending) {
-    sending = true;
-  }
-  sender_call(sender_call&& other) noexcept
-      : session_(std::move(other.session_)), sending_(std::exchange(other.sending_, nullptr)) {}
+  explicit sender_call(mtev_http_session_ctx& session) noexcept : session_(&session) {}
+  sender_call(sender_call&&) noexcept = default;
   ~sender_call() {
-    if (sending_ != nullptr) *sending_ = false;
+    if (session_) session_->answer.note_sender_ended();
   }
 
   void operator()() const { session_->answer.send_for_others(); }
 
  private:
   counted_ptr<mtev_http_session_ctx> session_;
-  bool* sending_;  // in the session
 };
 
 inline void collected_answer::begin() noexcept {
@@ -202,7 +198,8 @@ inline void collected_answer::start_sender() {
 #if EVENTER_EXCEPTIONS
   try {
 #endif
-    sender_ = loop_.spawn(spawn_options{.name = "http sender"}, sender_call(session_, sending_));
+    sending_ = true;
+    sender_ = loop_.spawn(spawn_options{.name = "http sender"}, sender_call(session_));
 #if EVENTER_EXCEPTIONS
   } catch (const std::exception& failure) {
     log(log_level::error, "http: an answer can't be sent: %s", failure.what());
