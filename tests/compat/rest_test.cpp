@@ -326,6 +326,12 @@ class worker {
     all_.push_back(ctx);
     changed_.notify_one();
   }
+  // The same at once.
+  void resume(mtev_http_session_ctx* ctx) {
+    ++given_;
+    mtev_http_session_resume_after_float(ctx);
+  }
+  int given() const noexcept { return given_; }
 
  private:
   void run() {
@@ -336,9 +342,10 @@ class worker {
       all_.pop_front();
       lock.unlock();
       if (next == nullptr) return;
-      mtev_http_session_resume_after_float(next);
+      resume(next);
     }
   }
+  std::atomic<int> given_{0};
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<mtev_http_session_ctx*> all_;
@@ -398,12 +405,14 @@ TEST_CASE("10,000 resumes of one request, each before or behind its handler's re
   struct counted {
     worker resumes;
     int left = 10'000;
+    int calls = 0, early = 0;
   };
   counted& all = kept<counted>();
   rule(
       "GET", "/often/", "",
       [](mtev_http_rest_closure_t* rest, int, char**) {
         counted& mine = of<counted>(rest);
+        if (mine.calls++ != mine.resumes.given()) ++mine.early;
         if (mine.left == 0) {
           say(rest, "done");
           return 0;
@@ -412,13 +421,14 @@ TEST_CASE("10,000 resumes of one request, each before or behind its handler's re
         if (--mine.left % 2 == 0)
           mine.resumes.post(rest->http_ctx);
         else
-          mtev_http_session_resume_after_float(rest->http_ctx);
+          mine.resumes.resume(rest->http_ctx);
         return 0;
       },
       &all);
   client asks;
   CHECK(asks.get("/often/").body == "done");
   CHECK(all.left == 0);
+  CHECK(all.early == 0);
 }
 
 TEST_CASE("a thread that has the floating request may answer it to its end, and is not waited for then") {

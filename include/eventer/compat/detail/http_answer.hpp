@@ -195,6 +195,9 @@ class collected_answer {
       const cancel_shield until_it_has_ended;
       wait_for_sender();
     }
+    // Both are the loop's, and whoever drops the last reference to the session may be another thread.
+    sender_ = {};
+    sender_ended_.reset();
     to_ = nullptr;
   }
   // The coroutine that was started for it, and its end.
