@@ -48,7 +48,8 @@ class layered_watch final : public layered_registration, public std::enable_shar
   };
 
   void follow(side& which, bool is_wanted, bool is_dry) {
-    if (!is_wanted || (is_dry && which.is_due)) stop(which);
+    // Who waits to be told of an edge would miss what has come already.
+    if (!is_wanted || (is_dry ? which.is_due : which.is_told)) stop(which);
     if (!is_wanted || which.is_due || which.is_told) return;
     descriptor* const file = which_->io->stream.file();
     time_limit none;
