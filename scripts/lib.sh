@@ -81,7 +81,7 @@ suite() {
   local name=$1 report status=0
   shift
   report=$(mktemp)
-  timeout -k 5 300 "$@" -r xml -o "$report" >"$report.out" 2>&1 || status=$?
+  timeout -k 5 600 "$@" -r xml -o "$report" >"$report.out" 2>&1 || status=$?
   local counts
   counts=$(python3 - "$report" "$report.out" "$status" <<'PY'
 import re, sys
@@ -150,6 +150,52 @@ check() {
 skip() {
   skipped=$((skipped + 1))
   say "SKIP $1: $2"
+}
+
+# What does not use all processors by itself can run beside others: its calls are queued, and run by run_queue.
+queued=()
+# queue FUNCTION WORDS...: a call of suite, layer_suite, check, skip or heading.
+queue() { queued+=("$(printf '%q ' "$@")"); }
+
+# run_queue: makes the queued calls, as many at a time as there are processors, each in a shell of its own with the environment of now. What they
+# say is printed in the order in which they were queued, and their cases are added to the totals.
+run_queue() {
+  local folder at_once next=0 i
+  folder=$(mktemp -d)
+  at_once=$(nproc)
+  # Prints those at the front that have ended.
+  print_ended() {
+    local one_passed one_failed one_skipped
+    while [ -e "$folder/$next.counts" ]; do
+      cat "$folder/$next"
+      read -r one_passed one_failed one_skipped <"$folder/$next.counts"
+      passed=$((passed + one_passed)) failed=$((failed + one_failed)) skipped=$((skipped + one_skipped))
+      next=$((next + 1))
+    done
+  }
+  for i in "${!queued[@]}"; do
+    while [ "$(jobs -rp | wc -l)" -ge "$at_once" ]; do
+      wait -n
+      print_ended
+    done
+    (
+      passed=0 failed=0 skipped=0
+      eval "${queued[i]}"
+      echo "$passed $failed $skipped" >"$folder/$i.new"
+      mv "$folder/$i.new" "$folder/$i.counts"
+    ) >"$folder/$i" 2>&1 &
+  done
+  wait
+  print_ended
+  while [ "$next" -lt ${#queued[@]} ]; do
+    failed=$((failed + 1))
+    say "FAIL without a result: ${queued[next]}"
+    cat "$folder/$next"
+    next=$((next + 1))
+    print_ended
+  done
+  queued=()
+  rm -rf "$folder"
 }
 
 # The last line of a run: the totals, alone. The exit status says whether all is well.

@@ -1,6 +1,12 @@
 // Catch2, version 2 or 3, whichever is there; and a visible skip.
 #pragma once
 
+// Assertions catch no exceptions of their own, which saves an eighth of the compile time: one that is thrown in an
+// assertion ends its test case, as anywhere else.
+#ifndef CATCH_CONFIG_FAST_COMPILE
+#define CATCH_CONFIG_FAST_COMPILE
+#endif
+
 #if __has_include(<catch2/catch_all.hpp>)
 #include <catch2/catch_all.hpp>
 #else
