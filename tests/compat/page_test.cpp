@@ -31,7 +31,7 @@ eventer::loop_stats stats_of_first_loop() {
 eventer_aco_t converted(int fd) {
   return eventer_set_eventer_aco(eventer_alloc_fd(nullptr, nullptr, fd, EVENTER_READ));
 }
-void end(eventer_aco_t e) {
+void finish(eventer_aco_t e) {
   eventer_aco_close(e);
   eventer_aco_free(e);
 }
@@ -69,7 +69,7 @@ struct parked {
     mine.kept = true;
     for (const char each : filled)
       mine.kept = mine.kept && each == static_cast<char>(reinterpret_cast<std::uintptr_t>(&mine) >> 6);
-    ::end(e);
+    finish(e);
     mine.all->done.give();
   }
 
@@ -96,7 +96,7 @@ TEST_CASE("page: \"call you back later\" happens in a seemingly blocking coding 
     char bytes[16];
     const int got = eventer_aco_read(e, bytes, sizeof bytes, nullptr);
     heard.assign(bytes, got > 0 ? static_cast<std::size_t>(got) : 0);
-    end(e);
+    finish(e);
   });
   CHECK(heard == "later");
 }
