@@ -166,6 +166,8 @@ class client {
     auto from = std::make_shared<mtev_acceptor_closure_t>();
     from->config = options.config;
     from->remote_cn = options.common_name;
+    const auto who = eventer::endpoint::peer_of(fd);
+    std::memcpy(&from->remote, who.data(), who.size());
     pthread_t thread = eventer_choose_owner(0);
     auto& loop = eventer::compat::runtime::of_process().find(thread)->loop;
     served_ = loop.spawn([fd, from] {

@@ -117,3 +117,31 @@ TEST_CASE("what was announced is what is written, or the connection ends") {
     }
   });
 }
+
+TEST_CASE("an answer that is to end soon goes when its handler waits, or with those around it") {
+  run_virtually([] {
+    eventer::shared_event goes_on;
+    http::router routes;
+    routes.get("/waits",
+               [waits = std::make_shared<eventer::shared_event>(goes_on)](http::request&, http::response& answer) {
+                 answer.text("first");
+                 if (!answer.end_soon() || answer.end_soon().error() != http::errc::answered) std::abort();
+                 waits->wait();
+               });
+    routes.get("/returns", [](http::request&, http::response& answer) {
+      answer.text("second");
+      (void)answer.end_soon();
+    });
+    routes.get("/pieces", [](http::request&, http::response& answer) {
+      (void)answer.write("third");
+      (void)answer.end_soon();
+    });
+    const http::server server(std::move(routes));
+    served peer(server);
+    CHECK(peer.ask(get("/waits")).body == "first");
+    goes_on.set();
+    CHECK(peer.ask(get("/returns")).body == "second");
+    CHECK(peer.ask(get("/pieces")).body == "third");
+    CHECK(statuses_of(all_answers(server, get("/returns") + get("/pieces") + get("/returns"))) == "200 200 200");
+  });
+}

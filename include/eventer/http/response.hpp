@@ -145,6 +145,15 @@ class response {
     complete();
     return failure_ ? io_result<void>(failure_) : sent(to_->send(stall_));
   }
+  // The same, but it is sent when the handler's coroutine waits for anything or the handler returns, together with the
+  // answers to pipelined requests. Errors: those of what had to be sent at once, a large body.
+  io_result<void> end_soon() {
+    if (ended_) return make_error_code(errc::answered);
+    complete();
+    if (failure_) return failure_;
+    to_->send_when_waiting();
+    return {};
+  }
 
   bool head_sent() const noexcept { return head_sent_; }
   bool ended() const noexcept { return ended_; }

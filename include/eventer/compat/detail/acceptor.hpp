@@ -50,6 +50,15 @@ struct mtev_acceptor_closure_t {
 
 namespace eventer::inline EVENTER_ABI::compat {
 
+// The other side, as it was when the connection was accepted.
+inline endpoint remote_of(const mtev_acceptor_closure_t& from) noexcept {
+  const sa_family_t family = from.remote.ss_family;
+  const socklen_t size = family == AF_INET    ? sizeof(sockaddr_in)
+                         : family == AF_INET6 ? sizeof(sockaddr_in6)
+                                              : sizeof family;
+  return {reinterpret_cast<const sockaddr*>(&from.remote), size};
+}
+
 // Serves a connection on its coroutine, in which C++ may wait; the connection ends when it returns. The closure ends
 // with it, so that nobody may free it; its idle_timeout is for this function to see to.
 using serve_connection = void (*)(any_stream&& peer, mtev_acceptor_closure_t& from);

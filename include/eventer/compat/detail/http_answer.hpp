@@ -331,7 +331,7 @@ class collected_answer {
     }
     begin_head();
     const std::size_t size = piece.size();
-    const bool went = last ? give(std::move(piece)) && to_->end() : send(piece);
+    const bool went = last ? give(std::move(piece)) && end_it() : send(piece);
     const std::lock_guard lock(mutex_);
     in_flight_ = 0;
     if (!went) {
@@ -343,6 +343,8 @@ class collected_answer {
     if (room_) room_->set();
     return !last;
   }
+  // On the request's coroutine it goes with other answers; who sends for others has nothing that would make it go.
+  bool end_it() { return static_cast<bool>(scheduler::running_block() == owner_ ? to_->end_soon() : to_->end()); }
   bool send(std::string_view piece) { return static_cast<bool>(piece.empty() ? to_->flush() : to_->write(piece)); }
   // The last bytes: whole, where they are the first.
   bool give(std::string&& rest) {

@@ -103,10 +103,6 @@ class received_request {
     user_ = user == nullptr ? nullptr : keep(user).c_str();
     mechanism_ = mechanism == nullptr ? nullptr : keep(mechanism).c_str();
   }
-  endpoint peer() const {
-    const std::lock_guard lock(mutex_);
-    return asked_ == nullptr ? endpoint() : asked_->peer();
-  }
   int descriptor() {
     const std::lock_guard lock(mutex_);
     return asked_ == nullptr ? -1 : asked_->stream().native_handle();

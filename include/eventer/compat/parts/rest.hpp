@@ -113,7 +113,7 @@ mtev_boolean mtev_http_rest_client_cert_auth(mtev_http_rest_closure_t* restc, in
                                                      .mechanism = text(received.mechanism()),
                                                      .common_name = text(restc->remote_cn),
                                                      .url = received.path(),
-                                                     .peer = received.peer(),
+                                                     .peer = compat::remote_of(*restc->ac),
                                                      .listener = restc->ac->config});
   });
 }
