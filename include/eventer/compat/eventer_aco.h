@@ -147,7 +147,7 @@ void mtev_hash_merge_as_dict(mtev_hash_table *dst, mtev_hash_table *src);      /
 /* === 1. events === */
 
 typedef struct _event *eventer_t;                                              /* opaque */
-typedef struct _event_aco *eventer_aco_t;                                      /* a DISTINCT pointer type: the page speaks of "breaking the type safety" by a cast */
+typedef struct _event_aco *eventer_aco_t;                                      /* a type of its own, though it points to the same: a cast makes classic calls wait */
 typedef struct eventer_pool_t eventer_pool_t;
 typedef struct _eventer_jobq_t eventer_jobq_t;
 typedef struct _eventer_job_t eventer_job_t;
@@ -163,7 +163,7 @@ typedef int (*eventer_func_t)(eventer_t e, int mask, void *closure, struct timev
 #define EVENTER_ASYNCH_D         0x30
 #define EVENTER_ASYNCH_COMPLETE_D EVENTER_ASYNCH_D
 #define EVENTER_RECURRENT        0x80
-#define EVENTER_EVIL_BRUTAL      0x100   /* accepted, ignored (said in the docs) */
+#define EVENTER_EVIL_BRUTAL      0x100   /* accepted, ignored: no job is torn out of its code */
 #define EVENTER_CANCEL_DEFERRED  0x200   /* accepted, ignored */
 #define EVENTER_CANCEL_ASYNCH    0x400   /* accepted, ignored */
 #define EVENTER_CANCEL           0x600
@@ -174,22 +174,22 @@ typedef enum eventer_asynch_op { EVENTER_ASYNCH_WORK = 0x10, EVENTER_ASYNCH_CLEA
 
 /* --- 1.1 start and stop --- */
 
-int  eventer_init(void);                                  /* starts ALL loop threads; events and coroutines run from here on, before eventer_loop */
-void eventer_loop(void);                                  /* parks the calling thread, which is NOT a loop thread; returns after eventer_stop(), which libmtev has not */
-void eventer_loop_return(void);                           /* returns control, as every loop thread runs */
+int  eventer_init(void);                                  /* starts all loop threads: events and coroutines run from here on. 0; -1 with a line in the log. Again: 0 */
+void eventer_loop(void);                                  /* parks the calling thread, which is no loop's; returns after eventer_stop() */
+void eventer_loop_return(void);                           /* returns when every loop runs, which is at once */
 int  eventer_impl_propset(const char *key, const char *value);   /* before eventer_init; 0 / -1; unknown keys only warn (0). Keys: docs/from-libmtev.md */
 int  eventer_propset(const char *key, const char *value);        /* the usual spelling */
-int  eventer_choose(const char *name);                    /* "epoll"|"kqueue"|"ports": accept, ignore; -1 for unknown */
+int  eventer_choose(const char *name);                    /* "epoll", "kqueue", "ports": 0, and means nothing; else -1 */
 int  eventer_loop_concurrency(void);                      /* threads of the default pool */
-int  eventer_is_loop(pthread_t tid);                      /* index >= 0, or -1 (the documentation's 0/1 is wrong) */
+int  eventer_is_loop(pthread_t tid);                      /* its index among all loops; -1: it is none */
 mtev_boolean eventer_in_loop(void);
 const char *eventer_get_thread_name(void);                /* "e:default/3", "q:name" */
-int  eventer_get_epoch(struct timeval *epoch);
+int  eventer_get_epoch(struct timeval *epoch);            /* when eventer_init was called; -1: it was not */
 
 /* --- 1.2 allocate: one reference, the caller's; owner: this thread if it is a loop, else the first loop --- */
 
-eventer_t eventer_alloc(void);                            /* blank; needs set_mask/set_callback/set_closure; only useful for timers/asynch: no setter for fd exists */
-eventer_t eventer_alloc_copy(eventer_t src);              /* shallow: fd, mask, callback, closure, owner, TLS state; refcount 1 */
+eventer_t eventer_alloc(void);                            /* blank: a timer or an asynchronous event, once mask, callback and closure are set */
+eventer_t eventer_alloc_copy(eventer_t src);              /* the same descriptor, mask, callback, closure, time, owner and connection, with one reference */
 eventer_t eventer_alloc_fd(eventer_func_t f, void *closure, int fd, int mask);
 eventer_t eventer_alloc_timer(eventer_func_t f, void *closure, struct timeval *whence);        /* absolute wall time, copied */
 eventer_t eventer_alloc_recurrent(eventer_func_t f, void *closure);
@@ -198,38 +198,38 @@ eventer_t eventer_alloc_asynch_timeout(eventer_func_t f, void *closure, struct t
 mtev_boolean eventer_free(eventer_t e);                   /* drops one reference; true if that was the last */
 mtev_boolean eventer_deref(eventer_t e);                  /* the same */
 void eventer_ref(eventer_t e);
-int64_t eventer_allocations_current(void);                /* lets ported programs (and our tests) count leaks */
-int64_t eventer_allocations_total(void);
+int64_t eventer_allocations_current(void);                /* events that live: for leaks */
+int64_t eventer_allocations_total(void);                  /* that were ever made */
 
 /* --- 1.3 what an event holds --- */
 
 int            eventer_get_fd(eventer_t e);               /* -1 after eventer_close */
 int            eventer_get_mask(eventer_t e);
-void           eventer_set_mask(eventer_t e, int mask);   /* no effect on the kernel; before adding */
+void           eventer_set_mask(eventer_t e, int mask);   /* before it is added; then eventer_update() */
 struct timeval eventer_get_whence(eventer_t e);
-void           eventer_update_whence(eventer_t e, struct timeval w);   /* the timer setter; inside the timer's own callback it only stores */
+void           eventer_update_whence(eventer_t e, struct timeval w);   /* the timer's time; in its own callback that of the next call */
 pthread_t      eventer_get_owner(eventer_t e);
-void           eventer_set_owner(eventer_t e, pthread_t loop_thread);  /* before adding, or in the own callback to move; no effect on an aco event */
+void           eventer_set_owner(eventer_t e, pthread_t loop_thread);  /* before it is added, or in its callback, to move it; nothing for a coroutine's event */
 eventer_func_t eventer_get_callback(eventer_t e);
-void           eventer_set_callback(eventer_t e, eventer_func_t f);    /* legal inside the callback (protocol switch) */
+void           eventer_set_callback(eventer_t e, eventer_func_t f);    /* in the callback too */
 void          *eventer_get_closure(eventer_t e);
 void           eventer_set_closure(eventer_t e, void *closure);
 eventer_fd_opset_t eventer_get_fd_opset(eventer_t e);
-eventer_t      eventer_get_this_event(void);              /* per coroutine inside one */
+eventer_t      eventer_get_this_event(void);              /* whose callback runs; in a coroutine the one that it was started for, or NULL */
 eventer_pool_t *eventer_get_pool_for_event(eventer_t e);
-int            eventer_thread_check(eventer_t e);         /* NON-zero when this thread owns e (documentation says the reverse) */
+int            eventer_thread_check(eventer_t e);         /* not 0 where this thread owns e */
 
 /* --- 1.4 schedule. Every add hands the caller's reference to the eventer; every remove hands it back. A callback that
    returns 0 gives up the event, removed or not: the reference that the eventer held is dropped. --- */
 
 void      eventer_add(eventer_t e);                       /* by kind: fd, timer, recurrent; an asynch event goes to the default queue */
-eventer_t eventer_remove(eventer_t e);                    /* fd/timer/recurrent; e if it was there, else NULL; fatal for asynch */
-void      eventer_update(eventer_t e, int mask);          /* fd events */
+eventer_t eventer_remove(eventer_t e);                    /* e if it was there, else NULL; not for asynchronous ones, which end by themselves */
+void      eventer_update(eventer_t e, int mask);          /* what a descriptor is watched for from now on */
 eventer_t eventer_remove_fd(int fd);
 eventer_t eventer_find_fd(int fd);                        /* no reference taken */
-#define eventer_remove_fde(e) eventer_remove_fd(eventer_get_fd(e))     /* macro on the descriptor */
+#define eventer_remove_fde(e) eventer_remove_fd(eventer_get_fd(e))
 void      eventer_trigger(eventer_t e, int mask);         /* runs the callback with mask on the owner (queued when on another thread), then registers what it returns */
-void      eventer_wakeup(eventer_t e);                    /* NULL = first loop */
+void      eventer_wakeup(eventer_t e);                    /* its loop has a turn; NULL: the first loop */
 void      eventer_add_timed(eventer_t e);
 eventer_t eventer_remove_timed(eventer_t e);
 void      eventer_add_recurrent(eventer_t e);             /* adding twice is one */
@@ -237,28 +237,29 @@ eventer_t eventer_remove_recurrent(eventer_t e);
 eventer_t eventer_at(eventer_func_t f, void *closure, struct timeval whence);        /* not added */
 eventer_t eventer_in(eventer_func_t f, void *closure, struct timeval diff);          /* not added */
 eventer_t eventer_in_s_us(eventer_func_t f, void *closure, unsigned long s, unsigned long us);      /* not added */
-eventer_t eventer_add_at(eventer_func_t f, void *closure, struct timeval whence);    /* timeval BY VALUE; returns the event (documentation: nothing) */
+eventer_t eventer_add_at(eventer_func_t f, void *closure, struct timeval whence);    /* returns the event, which the eventer has */
 eventer_t eventer_add_in(eventer_func_t f, void *closure, struct timeval diff);
-eventer_t eventer_add_in_s_us(eventer_func_t f, void *closure, unsigned long s, unsigned long us);  /* by far the most used timer call */
+eventer_t eventer_add_in_s_us(eventer_func_t f, void *closure, unsigned long s, unsigned long us);
 eventer_t eventer_alloc_timer_next_opportunity(eventer_func_t f, void *closure, pthread_t owner);   /* whence {0,0} */
-eventer_t eventer_add_timer_next_opportunity(eventer_func_t f, void *closure, pthread_t owner);     /* the way to run something on a chosen loop */
+eventer_t eventer_add_timer_next_opportunity(eventer_func_t f, void *closure, pthread_t owner);     /* to run something on a chosen loop */
 void eventer_foreach_fdevent(void (*f)(eventer_t, void *), void *closure);
 void eventer_foreach_timedevent(void (*f)(eventer_t, void *), void *closure);
-#define eventer_callback(e, m, c, now) eventer_get_callback(e)((e), (m), (c), (now)) /* direct call; the caller acts on the mask */
+#define eventer_callback(e, m, c, now) eventer_get_callback(e)((e), (m), (c), (now)) /* a call there and then: the caller acts on the answer */
 int  eventer_run_callback(eventer_func_t f, eventer_t e, int m, void *c, struct timeval *n, uint64_t *dur);
 
 /* --- 1.5 input and output through an event --- */
 
+/* As read(2) and write(2), never waiting: where they would, -1, EAGAIN, and in *mask what the callback is to return. */
 int eventer_read(eventer_t e, void *buff, size_t len, int *mask);
 int eventer_write(eventer_t e, const void *buff, size_t len, int *mask);
-int eventer_accept(eventer_t e, struct sockaddr *addr, socklen_t *len, int *mask);         /* returns the new fd; make it non-blocking yourself */
+int eventer_accept(eventer_t e, struct sockaddr *addr, socklen_t *len, int *mask);         /* the new descriptor, which still blocks */
 int eventer_close(eventer_t e, int *mask);                                                 /* shutdown both ways and close, 0 at once; fd becomes -1; again: -1, errno EBADFD (77, not EBADF) */
 int eventer_set_fd_nonblocking(int fd);
 int eventer_set_fd_blocking(int fd);
 
 /* --- 1.6 names --- */
 
-int eventer_name_callback(const char *name, eventer_func_t f);                             /* also makes f a LISTENER TYPE; 0, -1 on a name collision in _ext */
+int eventer_name_callback(const char *name, eventer_func_t f);                             /* also makes f a listener type. 0; -1 where another function has the name */
 int eventer_name_callback_ext(const char *name, eventer_func_t f, void (*describe)(char *buf, int len, eventer_t e, void *cl), void *cl);
 const char *eventer_name_for_callback(eventer_func_t f);
 const char *eventer_name_for_callback_e(eventer_func_t f, eventer_t e);
@@ -266,31 +267,31 @@ eventer_func_t eventer_callback_for_name(const char *name);
 
 /* --- 1.7 threads, pools, time --- */
 
-pthread_t eventer_choose_owner(int n);                    /* 0 = first loop; n != 0 spreads over the OTHERS */
-pthread_t eventer_choose_owner_pool(eventer_pool_t *pool, int n);   /* named pools: n modulo size, including 0 */
+pthread_t eventer_choose_owner(int n);                    /* 0: the first loop; other numbers spread over the others */
+pthread_t eventer_choose_owner_pool(eventer_pool_t *pool, int n);   /* of named pools n modulo their size */
 eventer_pool_t *eventer_pool(const char *name);           /* NULL if unknown; "default" exists; others come from the loop_<name> property */
 const char *eventer_pool_name(eventer_pool_t *pool);
 uint32_t eventer_pool_concurrency(eventer_pool_t *pool);
-int eventer_gettimeofcallback(eventer_impl_data_t *t, struct timeval *now, void *tzp);     /* t = NULL */
+int eventer_gettimeofcallback(eventer_impl_data_t *t, struct timeval *now, void *tzp);     /* t and tzp: NULL. When the running callback began */
 uint64_t eventer_callback_ms(void);
 uint64_t eventer_callback_us(void);
 
 /* === 2. job queues === */
 
-typedef enum { EVENTER_JOBQ_MS_CS, EVENTER_JOBQ_MS_GC, EVENTER_JOBQ_MS_NONE } eventer_jobq_memory_safety_t;   /* stored and reported, no effect here */
-eventer_jobq_t *eventer_jobq_create(const char *name);                         /* same name = same queue (not an error) */
-eventer_jobq_t *eventer_jobq_create_ms(const char *name, eventer_jobq_memory_safety_t ms);   /* NULL if it exists, is in use, with another class */
-eventer_jobq_t *eventer_jobq_retrieve(const char *name);                       /* NULL if none; "default_queue" is the default one */
-void eventer_jobq_set_concurrency(eventer_jobq_t *q, uint32_t n);              /* default 1; clipped into [min,max]; at run time too */
-void eventer_jobq_set_min_max(eventer_jobq_t *q, uint32_t min, uint32_t max);  /* 0 = unbounded; clips the current value */
-void eventer_jobq_set_floor(eventer_jobq_t *q, uint32_t n);                    /* idle threads kept */
-void eventer_jobq_set_max_backlog(eventer_jobq_t *q, uint32_t max);            /* advisory: only eventer_try_* look at it; 0 = none */
-void eventer_jobq_set_lifo(eventer_jobq_t *q, mtev_boolean lifo);              /* default FIFO (property default_jobq_ordering) */
+typedef enum { EVENTER_JOBQ_MS_CS, EVENTER_JOBQ_MS_GC, EVENTER_JOBQ_MS_NONE } eventer_jobq_memory_safety_t;   /* kept and reported, without effect */
+eventer_jobq_t *eventer_jobq_create(const char *name);                         /* the queue of that name, made where there is none */
+eventer_jobq_t *eventer_jobq_create_ms(const char *name, eventer_jobq_memory_safety_t ms);   /* NULL: it is in use with another class */
+eventer_jobq_t *eventer_jobq_retrieve(const char *name);                       /* NULL: there is none. "default_queue" is the default one */
+void eventer_jobq_set_concurrency(eventer_jobq_t *q, uint32_t n);              /* threads at most, 1 at first; cut to [min, max]; at any time */
+void eventer_jobq_set_min_max(eventer_jobq_t *q, uint32_t min, uint32_t max);  /* 0: no limit */
+void eventer_jobq_set_floor(eventer_jobq_t *q, uint32_t n);                    /* threads that stay without work */
+void eventer_jobq_set_max_backlog(eventer_jobq_t *q, uint32_t max);            /* for eventer_try_ calls alone; 0: none */
+void eventer_jobq_set_lifo(eventer_jobq_t *q, mtev_boolean lifo);              /* the last job first; else in their order */
 mtev_boolean eventer_jobq_get_lifo(eventer_jobq_t *q);
-void eventer_jobq_set_shortname(eventer_jobq_t *q, const char *name);          /* clipped to 13 characters */
-void eventer_jobq_drain_and_shutdown(eventer_jobq_t *q);                       /* blocks; later eventer_try_* are false, eventer_add_asynch is fatal */
+void eventer_jobq_set_shortname(eventer_jobq_t *q, const char *name);          /* of its threads; cut to 13 characters */
+void eventer_jobq_drain_and_shutdown(eventer_jobq_t *q);                       /* blocks until all is done; then eventer_try_ calls are false, and others end the process */
 void eventer_jobq_destroy(eventer_jobq_t *q);                                  /* after the drain */
-eventer_job_t *eventer_jobq_inflight(void);                                    /* NULL outside a job (there: assertion outside a queue thread) */
+eventer_job_t *eventer_jobq_inflight(void);                                    /* NULL outside of a job */
 const char *eventer_jobq_get_queue_name(eventer_jobq_t *q);
 uint32_t eventer_jobq_get_concurrency(eventer_jobq_t *q);                      /* running threads */
 uint32_t eventer_jobq_get_backlog(eventer_jobq_t *q);
@@ -299,11 +300,11 @@ uint32_t eventer_jobq_get_floor(eventer_jobq_t *q);
 eventer_jobq_memory_safety_t eventer_jobq_get_memory_safety(eventer_jobq_t *q);
 void eventer_jobq_process_each(mtev_boolean (*f)(eventer_jobq_t *, void *), void *closure);
 
-void eventer_add_asynch(eventer_jobq_t *q, eventer_t e);                       /* NULL = default queue; subqueue inherited from the running job, else 0 */
-void eventer_add_asynch_subqueue(eventer_jobq_t *q, eventer_t e, uint64_t id); /* fair share between ids; 0 is the common one */
+void eventer_add_asynch(eventer_jobq_t *q, eventer_t e);                       /* NULL: the default queue; subqueue: the running job's, else 0 */
+void eventer_add_asynch_subqueue(eventer_jobq_t *q, eventer_t e, uint64_t id); /* subqueues take turns */
 void eventer_add_asynch_dep(eventer_jobq_t *q, eventer_t e);                   /* from WORK: the parent's COMPLETE waits for all its children */
 void eventer_add_asynch_dep_subqueue(eventer_jobq_t *q, eventer_t e, uint64_t id);
-mtev_boolean eventer_try_add_asynch(eventer_jobq_t *q, eventer_t e);           /* false: over backlog or shut down, e is still the caller's */
+mtev_boolean eventer_try_add_asynch(eventer_jobq_t *q, eventer_t e);           /* false: over the backlog, or shut down; e is the caller's still */
 mtev_boolean eventer_try_add_asynch_subqueue(eventer_jobq_t *q, eventer_t e, uint64_t id);
 mtev_boolean eventer_try_add_asynch_dep(eventer_jobq_t *q, eventer_t e);
 mtev_boolean eventer_try_add_asynch_dep_subqueue(eventer_jobq_t *q, eventer_t e, uint64_t id);
@@ -313,28 +314,30 @@ mtev_boolean eventer_try_add_asynch_dep_subqueue(eventer_jobq_t *q, eventer_t e,
 typedef struct _event_aco_gate *eventer_aco_gate_t;
 typedef void (*eventer_asynch_simple_func_t)(void *closure);                   /* called once, for WORK */
 typedef void (*eventer_asynch_func_t)(eventer_asynch_op_t op, void *closure);  /* called with WORK, CLEANUP, COMPLETE */
-void  eventer_aco_start(void (*func)(void), void *closure);                    /* void: no handle. On a loop thread func runs AT ONCE up to its first wait; elsewhere soon, on loop 0 */
+void  eventer_aco_start(void (*func)(void), void *closure);                    /* on a loop's thread func runs at once, to its first wait; elsewhere soon, on the first loop */
 void  eventer_aco_start_stack(void (*func)(void), void *closure, size_t save_stack_bytes);   /* the same: save stacks are as large as they must be */
-void *eventer_aco_arg(void);                                                   /* NULL outside (there: crash) */
-MTEV_ACO_NORETURN void aco_exit(void);                                                          /* does not return */
-mtev_boolean eventer_is_aco(eventer_t e);                                      /* NULL = "am I in a coroutine?" */
-eventer_aco_t eventer_set_eventer_aco(eventer_t e);                            /* in place; binds e to this coroutine */
-eventer_t eventer_unset_eventer_aco(eventer_aco_t e);                         /* undoes the conversion (there: eventer_set_eventer_aco_co) */
+void *eventer_aco_arg(void);                                                   /* NULL outside of one */
+MTEV_ACO_NORETURN void aco_exit(void);                                         /* ends the coroutine, as returning does; destructors of C++ frames run */
+mtev_boolean eventer_is_aco(eventer_t e);                                      /* NULL: whether the caller is a coroutine */
+eventer_aco_t eventer_set_eventer_aco(eventer_t e);                            /* in place: e is this loop's coroutines' now, and is freed with eventer_aco_free */
+eventer_t eventer_unset_eventer_aco(eventer_aco_t e);                         /* undoes that: a classic event again, not added. (Ours.) */
 void *eventer_aco_get_closure(eventer_aco_t e);                                /* in a listener: the mtev_acceptor_closure_t * */
 void  eventer_aco_set_closure(eventer_aco_t e, void *closure);
 void  eventer_aco_sleep(struct timeval *duration);
-void  mtev_aco_sleep(struct timeval *duration);                                /* the page's spelling; does not exist in libmtev */
+void  mtev_aco_sleep(struct timeval *duration);                                /* the same */
+/* They wait. -1 and errno: ETIME (see the property aco_timeout_errno) when the time-out, NULL for none, is over, after which one may go on; ECANCELED;
+   EBADF where it was closed meanwhile; EBUSY where another coroutine waits for the same. One may read while another writes. */
 int   eventer_aco_accept(eventer_aco_t e, struct sockaddr *addr, socklen_t *len, struct timeval *timeout);
-int   eventer_aco_read(eventer_aco_t e, void *buff, size_t len, struct timeval *timeout);         /* one read(2)-like result: >0, 0 at end, -1 */
+int   eventer_aco_read(eventer_aco_t e, void *buff, size_t len, struct timeval *timeout);         /* what is there, at least a byte; 0 at the end */
 int   eventer_aco_write(eventer_aco_t e, const void *buff, size_t len, struct timeval *timeout);  /* may be short */
-int   eventer_aco_close(eventer_aco_t e);                                      /* NO time-out argument (the page's prose says otherwise) */
-void  eventer_aco_free(eventer_aco_t e);                                       /* void, not mtev_boolean */
-void  eventer_aco_set_accept_timeout(eventer_aco_t e, struct timeval *d);      /* default when the call passes NULL; NULL removes it; also works for eventer_read on it */
+int   eventer_aco_close(eventer_aco_t e);                                      /* at once; who waits on it goes on with EBADF. Twice: -1, EBADFD */
+void  eventer_aco_free(eventer_aco_t e);
+void  eventer_aco_set_accept_timeout(eventer_aco_t e, struct timeval *d);      /* where a call gives NULL, also a classic one; NULL: none */
 void  eventer_aco_set_read_timeout(eventer_aco_t e, struct timeval *d);
 void  eventer_aco_set_write_timeout(eventer_aco_t e, struct timeval *d);
 
 eventer_aco_gate_t eventer_aco_gate(void);
-void eventer_aco_gate_wait(eventer_aco_gate_t g);                              /* waits for all, then FREES g; exactly one wait per gate; without jobs it returns at once */
+void eventer_aco_gate_wait(eventer_aco_gate_t g);                              /* waits for all jobs that were started with it, and frees it: once for each gate */
 
 void eventer_aco_simple_asynch_queue_subqueue(eventer_asynch_simple_func_t f, void *c, eventer_jobq_t *q, uint64_t id);
 void eventer_aco_simple_asynch_queue_subqueue_gated(eventer_aco_gate_t g, eventer_asynch_simple_func_t f, void *c, eventer_jobq_t *q, uint64_t id);
@@ -359,8 +362,8 @@ mtev_boolean eventer_aco_try_run_asynch_queue_subqueue(eventer_jobq_t *q, evente
 mtev_boolean eventer_aco_try_run_asynch_queue_subqueue_gated(eventer_aco_gate_t g, eventer_jobq_t *q, eventer_t e, uint64_t id);
 #define eventer_aco_try_run_asynch(e)                 eventer_aco_try_run_asynch_queue_subqueue(NULL,e,0)
 #define eventer_aco_try_run_asynch_queue(q,e)         eventer_aco_try_run_asynch_queue_subqueue(q,e,0)
-#define eventer_aco_try_run_asynch_gated(g,e)         eventer_aco_try_run_asynch_queue_subqueue_gated(g,NULL,e,0)     /* there: macro without g, captures a variable called g */
-#define eventer_aco_try_run_asynch_queue_gated(g,q,e) eventer_aco_try_run_asynch_queue_subqueue_gated(g,q,e,0)        /* same */
+#define eventer_aco_try_run_asynch_gated(g,e)         eventer_aco_try_run_asynch_queue_subqueue_gated(g,NULL,e,0)
+#define eventer_aco_try_run_asynch_queue_gated(g,q,e) eventer_aco_try_run_asynch_queue_subqueue_gated(g,q,e,0)
 
 /* --- 3.1 ours, beyond libmtev --- */
 
