@@ -65,6 +65,41 @@ TEST_CASE("a coroutine that is started in a callback runs at once, to its first 
   CHECK(what.steps == std::vector<std::string>{"begins", "the starter goes on", "goes on"});
 }
 
+TEST_CASE(
+    "a callback's coroutine runs to its first wait also where it starts another one; an exception stays its own") {
+  struct steps {
+    std::vector<std::string> all;
+    notice ended;
+    int caught = 0;
+  } what;
+  run_callback([&what] {
+    try {
+      throw 7;
+    } catch (int) {
+      eventer_aco_start(
+          [] {
+            auto& mine = *static_cast<steps*>(eventer_aco_arg());
+            mine.all.push_back("first");
+            eventer_aco_start([] { static_cast<steps*>(eventer_aco_arg())->all.push_back("second"); }, &mine);
+            mine.all.push_back("first goes on");
+            timeval pause{0, 100};
+            eventer_aco_sleep(&pause);
+            mine.ended.give();
+          },
+          &what);
+      what.all.push_back("the callback goes on");
+      try {
+        throw;
+      } catch (int again) {
+        what.caught = again;
+      }
+    }
+  });
+  what.ended.wait();
+  CHECK(what.all == std::vector<std::string>{"first", "second", "first goes on", "the callback goes on"});
+  CHECK(what.caught == 7);
+}
+
 TEST_CASE("the same in a coroutine; and in one that was started so, deeply") {
   order what;
   run_coroutine([&what] {

@@ -282,6 +282,158 @@ TEST_CASE("a callback that gives its event to another loop is called there from 
   CHECK(compat_test::allocations_come_to(before));
 }
 
+TEST_CASE("a trigger that finds its event ended, or on another loop, is not a call of what is gone") {
+  compat_test::start();
+  const auto before = compat_test::at_rest();
+  socket_pair pair;
+  counted calls;  // answers 0
+  const eventer_t e = eventer_alloc_fd(&count, &calls, pair.ends[0], EVENTER_READ);
+  eventer_set_owner(e, eventer_choose_owner(1));
+  eventer_add(e);
+  eventer_ref(e);
+  notice held, may_go;
+  std::thread holds([&] {
+    run_callback(
+        [&] {
+          held.give();
+          may_go.wait();
+        },
+        1);
+  });
+  held.wait();
+  eventer_trigger(e, EVENTER_WRITE);  // both are on their way while it is added
+  eventer_trigger(e, EVENTER_WRITE);
+  may_go.give();
+  holds.join();
+  run_callback([] {}, 1);
+  CHECK(calls.calls == 1);
+  CHECK(eventer_free(e) == mtev_true);
+
+  // A callback that was triggered and moves its event leaves nothing behind.
+  counted moves;
+  moves.answer = EVENTER_READ;
+  const eventer_t moving = eventer_alloc_fd(
+      [](eventer_t self, int mask, void* closure, timeval* now) {
+        const int answer = count(self, mask, closure, now);
+        char byte;
+        int wanted;
+        while (eventer_read(self, &byte, 1, &wanted) > 0) continue;
+        eventer_set_owner(self, eventer_choose_owner(1));
+        return answer;
+      },
+      &moves, pair.ends[0], EVENTER_READ);
+  eventer_set_owner(moving, eventer_choose_owner(0));
+  eventer_add(moving);
+  eventer_trigger(moving, EVENTER_READ);
+  moves.called.wait();
+  run_callback([] {}, 1);
+  for (int i = 0; i < 20; ++i) {
+    const int called = moves.calls;
+    REQUIRE(::write(pair.ends[1], "x", 1) == 1);
+    moves.called.wait();
+    CHECK(::pthread_equal(moves.thread, eventer_choose_owner(1)) != 0);
+    run_callback([] {}, 0);
+    run_callback([] {}, 1);
+    CHECK(moves.calls >= called + 1);
+  }
+  eventer_free(eventer_remove(moving));
+  CHECK(compat_test::allocations_come_to(before));
+}
+
+TEST_CASE("an event that is watched for nothing is a descriptor's still") {
+  compat_test::start();
+  const auto before = compat_test::at_rest();
+  socket_pair pair;
+  counted calls;
+  const eventer_t e = eventer_alloc_fd(&count, &calls, pair.ends[0], EVENTER_WRITE);
+  eventer_set_mask(e, EVENTER_READ);
+  eventer_add(e);
+  eventer_update(e, 0);
+  run_callback([] {});  // the loop has heard of it
+  REQUIRE(::write(pair.ends[1], "x", 1) == 1);
+  run_callback([] {});
+  CHECK(calls.calls == 0);
+  CHECK(eventer_remove(e) == e);
+  CHECK(eventer_find_fd(pair.ends[0]) == nullptr);
+  eventer_free(e);
+  eventer_add(eventer_alloc_fd(&count, &calls, pair.ends[0], EVENTER_READ));
+  calls.called.wait();
+  CHECK(compat_test::allocations_come_to(before));
+}
+
+TEST_CASE("a callback that gives its event away and removes it leaves nothing on its old loop") {
+  compat_test::start();
+  const auto before = compat_test::at_rest();
+  for (int i = 0; i < 3; ++i) {
+    socket_pair pair;
+    notice done;
+    const eventer_t e = eventer_alloc_fd(
+        [](eventer_t self, int, void* closure, timeval*) {
+          eventer_set_owner(self, eventer_choose_owner(1));
+          eventer_remove_fde(self);
+          static_cast<notice*>(closure)->give();
+          return 0;
+        },
+        &done, pair.ends[0], EVENTER_WRITE);
+    eventer_set_owner(e, eventer_choose_owner(0));
+    eventer_add(e);
+    done.wait();
+    run_callback([] {}, 0);
+    run_callback([] {}, 1);
+  }
+  CHECK(compat_test::allocations_come_to(before));
+}
+
+TEST_CASE("a callback that is triggered in a coroutine must not wait, and says so when asked") {
+  socket_pair pair;
+  struct shared {
+    int called = 0;
+    mtev_boolean may_wait = mtev_true, may_wait_behind = mtev_false;
+  };
+  const auto mine = std::make_unique<shared>();
+  shared* const it = mine.get();
+  const int fd = pair.ends[0];
+  run_coroutine([it, fd] {
+    eventer_trigger(eventer_alloc_fd(
+                        [](eventer_t, int, void* closure, timeval*) {
+                          auto& here = *static_cast<shared*>(closure);
+                          ++here.called;
+                          here.may_wait = eventer_is_aco(nullptr);
+                          return 0;
+                        },
+                        it, fd, EVENTER_READ),
+                    EVENTER_READ);
+    it->may_wait_behind = eventer_is_aco(nullptr);
+  });
+  CHECK(mine->called == 1);
+  CHECK(mine->may_wait == mtev_false);
+  CHECK(mine->may_wait_behind == mtev_true);
+}
+
+TEST_CASE("a recurrent event moves where its callback says") {
+  compat_test::start();
+  const auto before = compat_test::at_rest();
+  counted calls;
+  calls.answer = EVENTER_RECURRENT;
+  const eventer_t e = eventer_alloc_recurrent(
+      [](eventer_t self, int mask, void* closure, timeval* now) {
+        eventer_set_owner(self, eventer_choose_owner(1));
+        return count(self, mask, closure, now);
+      },
+      &calls);
+  eventer_set_owner(e, eventer_choose_owner(0));
+  eventer_add(e);
+  calls.called.wait();
+  run_callback([] {}, 0);
+  calls.called.wait(2);
+  run_callback([] {}, 1);
+  CHECK(::pthread_equal(calls.thread, eventer_choose_owner(1)) != 0);
+  CHECK(eventer_remove(e) == e);
+  run_callback([] {}, 1);
+  eventer_free(e);
+  CHECK(compat_test::allocations_come_to(before));
+}
+
 TEST_CASE("timers: once, again as long as they say so, removed, moved to another time") {
   compat_test::start();
   const auto before = compat_test::at_rest();
@@ -443,4 +595,5 @@ TEST_CASE("properties: what can't be is refused, what nobody knows is passed ove
   CHECK(eventer_propset("no_such_thing", "1") == 0);
   CHECK(eventer_propset("default_queue_threads", "many") == -1);
   CHECK(eventer_propset("aco_timeout_errno", "EIO") == -1);
+  CHECK(eventer_propset("http_upload_limit", "10M") == -1);
 }

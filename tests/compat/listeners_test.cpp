@@ -12,6 +12,7 @@
 #include "../catch.hpp"
 #include "configured_listeners.hpp"
 #include "eventer/compat/detail/configuration.hpp"
+#include "eventer/compat/detail/listener_stanzas.hpp"
 
 namespace {
 
@@ -390,6 +391,27 @@ settings = { d = "ours" }
   CHECK(test_client("about_program").read_rest() == "127.0.0.1 9 d=ours\n");
   CHECK(log.has("listener about_inner at 127.0.0.1:" + std::to_string(mtev_listener_port("about_inner")) + "\n"));
   CHECK(mtev_listener_port("nobody") == -1);
+}
+
+TEST_CASE("two names of one key in sslconfig are one key, of which the nearest counts") {
+  const toml::table file = toml::parse(R"(
+[listeners.sslconfig]
+ca_file = "all.pem"
+key = "group.pem"
+[[listeners.listener]]
+[listeners.listener.sslconfig]
+ca_chain = "few.pem"
+key_file = "own.pem"
+)");
+  const auto found = eventer::compat::stanza_collector::collect(file, "");
+  REQUIRE(found.size() == 1);
+  CHECK(found[0].sslconfig.size() == 2);
+  for (const auto& [name, value] :
+       {std::pair<std::string, std::string>{"ca_chain", "few.pem"}, {"key_file", "own.pem"}}) {
+    const auto at = found[0].sslconfig.find(name);
+    REQUIRE(at != found[0].sslconfig.end());
+    CHECK(at->second.node.value<std::string>() == value);
+  }
 }
 
 TEST_CASE("ours: an address with its port, at the top of the file") {

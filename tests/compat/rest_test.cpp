@@ -214,6 +214,14 @@ TEST_CASE("a handler that returns without an end is answered, and one that has s
         },
         nullptr, is_aco);
     rule(
+        "GET", base, "^flushed$",
+        [](mtev_http_rest_closure_t* rest, int, char**) {
+          (void)mtev_http_response_status_set(rest->http_ctx, 202, "ACCEPTED");
+          (void)mtev_http_response_flush(rest->http_ctx, mtev_false);
+          return 0;
+        },
+        nullptr, is_aco);
+    rule(
         "GET", base, "^nothing$", [](mtev_http_rest_closure_t*, int, char**) { return 0; }, nullptr, is_aco);
     rule(
         "GET", base, "^left$",
@@ -227,6 +235,7 @@ TEST_CASE("a handler that returns without an end is answered, and one that has s
     const answer said = asks.get(base + "said"s);
     CHECK(said.status == 201);
     CHECK(said.body == "some");
+    CHECK(asks.get(base + "flushed"s).status == 202);
     CHECK(asks.get(base + "nothing"s).status == 500);
     CHECK(asks.get(base + "left"s).status == (is_aco ? 500 : 200));
   }
@@ -487,6 +496,45 @@ TEST_CASE("a thread that has the floating request may answer it to its end, and 
   CHECK(asks.get("/page/quick").status != 0);  // the connection goes on before the resume
   mine.may_resume.give();
   mine.thread.join();
+}
+
+TEST_CASE("a request that was answered elsewhere may be resumed through its event when its connection has gone") {
+  struct answering {
+    once may_resume;
+    std::thread thread{};
+    std::string name{};
+    std::atomic<int> freed{0};
+  };
+  answering& mine = kept<answering>();
+  rule(
+      "GET", "/late/", "",
+      [](mtev_http_rest_closure_t* rest, int, char**) {
+        answering& here = of<answering>(rest);
+        mtev_http_connection* const connection = mtev_http_session_connection(rest->http_ctx);
+        const eventer_t event = mtev_http_connection_event_float(connection);
+        rest->call_closure = &here;
+        rest->call_closure_free = [](void* closure) { ++static_cast<answering*>(closure)->freed; };
+        here.thread = std::thread([rest, event, &here] {
+          say(rest, "late");
+          (void)here.may_resume.wait();
+          here.name = rest->remote_cn;
+          eventer_trigger(event, EVENTER_READ | EVENTER_WRITE);
+        });
+        return 0;
+      },
+      &mine);
+  {
+    client asks({.common_name = "a name that is too long to be kept within its string"});
+    CHECK(asks.get("/late/").body == "late");
+    asks.close();
+    asks.wait_for_server();
+  }
+  CHECK(mine.freed == 0);
+  mine.may_resume.give();
+  mine.thread.join();
+  for (int i = 0; i < 5000 && mine.freed == 0; ++i) ::usleep(1000);  // the event's loop does it
+  CHECK(mine.freed == 1);
+  CHECK(mine.name == "a name that is too long to be kept within its string");
 }
 
 TEST_CASE(
@@ -757,6 +805,9 @@ TEST_CASE("access lists: the first list whose filters match decides by its first
   const row rows[] = {
       {"none", "", "200 200 200"},
       {"other tables", "[rest]\nx = 1\n", "200 200 200"},
+      {"in the program's table", "[[app.rest.acl]]\n", "403 403 403"},
+      {"in a group", "[[rest.inside.acl]]\n", "403 403 403"},
+      {"in one of several", "[[rest]]\n[[rest]]\n[[rest.acl]]\n", "403 403 403"},
       {"a list without rules", "[[rest.acl]]\n", "403 403 403"},
       {"allow", "[[rest.acl]]\n[[rest.acl.rule]]\ntype = \"allow\"\n", "200 200 200"},
       {"deny", "[[rest.acl]]\n[[rest.acl.rule]]\ntype = \"deny\"\n", "403 403 403"},

@@ -236,9 +236,12 @@ class EVENTER_API scheduler {
   void run_at_once(control_block& block) {
     block.wake = wake_reason::ready;
     if (running_ == nullptr) {
+      const context::exceptions_set_aside callers(exceptions_);
+      const std::size_t before = first_in_order_;
       ++resumes_;
       if (EVENTER_UNLIKELY(!resume(block))) return make_ready(block, wake_reason::ready);  // no memory now
       if (block.has(coroutine_flag::ended)) finish(block);
+      while (first_in_order_ > before) run_ready(1);  // what it has started in its turn, and then the rest of it
       return;
     }
     running_->wake = wake_reason::ready;

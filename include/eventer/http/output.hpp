@@ -30,9 +30,8 @@ class output : slice_end {
   // Sends everything. Waits where the peer takes nothing, each time for `stall` at most. Errors: the stream's.
   std::error_code send(duration stall) {
     forget();
-    const std::error_code failure = write(std::string_view(bytes_).substr(done_), stall);
-    clear();
-    return failure;
+    const cleared_at_end end{*this};
+    return write(std::string_view(bytes_).substr(done_), stall);
   }
   // The same with `more` behind it, of which only the beginning is copied: for one system call with what is here.
   std::error_code send(std::string_view more, duration stall) {
@@ -65,6 +64,11 @@ class output : slice_end {
     }
     return {};
   }
+  // Also where it is cancelled: what was sent must not be sent again.
+  struct cleared_at_end {
+    output& self;
+    ~cleared_at_end() { self.clear(); }
+  };
   void clear() noexcept {
     done_ = 0;
     bytes_.clear();

@@ -76,7 +76,9 @@ int main(void) {
   void *left = NULL;
   int i;
   eventer_propset("concurrency", "2");
+  eventer_propset("loop_side", "0"); /* as many as there are processors */
   if (eventer_init() != 0) return wrong("eventer_init");
+  if (eventer_pool_concurrency(eventer_pool("side")) == 0) return wrong("a pool without loops");
   for (i = 0; i < CROWD; ++i) {
     if (pipe(ends[i]) != 0) return wrong("pipe");
     eventer_aco_start(reads, ends[i]);

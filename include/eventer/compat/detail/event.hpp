@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <unordered_map>
 #include <utility>
 
@@ -70,9 +71,11 @@ struct _event {
   // The owner's thread's.
   eventer::event registration, wakes;
   std::shared_ptr<eventer::compat::layered_registration> layered;
-  bool removed_inside = false;  // by its own callback, which is being called
 
-  bool is_for_descriptor() const noexcept { return (mask.load(std::memory_order_relaxed) & kinds) != 0; }
+  // Also where it is watched for nothing, for a while.
+  bool is_for_descriptor() const noexcept {
+    return (mask.load(std::memory_order_relaxed) & (EVENTER_TIMER | EVENTER_RECURRENT | EVENTER_ASYNCH)) == 0;
+  }
   // Whether its connection speaks TLS, say: then the descriptor alone does not tell when it is ready.
   bool has_layer() const noexcept {
     return io != nullptr && io->stream.is_open() && io->stream.file()->other() != nullptr;
@@ -143,23 +146,24 @@ inline _event* make_event(eventer_func_t callback, void* closure, int fd, int ma
   return made;
 }
 inline void refer(eventer_t which) noexcept { which->references.fetch_add(1, std::memory_order_relaxed); }
+// Runs on the thread of a loop: now where that is this one, else at its next turn.
+template <class F>
+void on_thread_of(loop_thread& where, F&& function) {
+  if (this_loop == &where) return function();
+  where.loop.post(std::forward<F>(function));
+}
+
 // True: that was the last reference.
 inline bool drop_reference(eventer_t which) {
   const std::int64_t before = which->references.fetch_sub(1, std::memory_order_acq_rel);
   if (before < 1) refuse("eventer_free() of an event that was freed already: each reference is dropped once");
   if (before != 1) return false;
   if (which->is_added()) refuse("eventer_free() of an event that is added: eventer_remove() hands its reference back");
-  which->io.reset();
+  // On its loop, which may be at it, and behind what it was told before.
+  if (which->io != nullptr) on_thread_of(which->loop_thread(), [mine = held_event(which)] { mine->io.reset(); });
   events_now.fetch_sub(1, std::memory_order_release);  // who sees the count sees what its callback has done
   held_event::let_go(which);
   return true;
-}
-
-// Runs on the thread of a loop: now where that is this one, else at its next turn.
-template <class F>
-void on_thread_of(loop_thread& where, F&& function) {
-  if (this_loop == &where) return function();
-  where.loop.post(std::forward<F>(function));
 }
 
 // --- who is registered for a descriptor: one event in the whole process ---
@@ -177,6 +181,14 @@ class descriptor_table {
     const std::lock_guard lock(mine.mutex);
     const auto found = mine.events.find(fd);
     return found == mine.events.end() ? nullptr : found->second;
+  }
+  // The same, and it stays while the caller looks at it.
+  static std::optional<held_event> hold(int fd) {
+    part& mine = part_of(fd);
+    const std::lock_guard lock(mine.mutex);
+    const auto found = mine.events.find(fd);
+    if (found == mine.events.end()) return std::nullopt;
+    return held_event(found->second);
   }
   static bool take(int fd, const _event* which) {
     part& mine = part_of(fd);
@@ -210,14 +222,22 @@ class descriptor_table {
 // --- calling back ---
 
 inline thread_local eventer_t this_event = nullptr;
+inline thread_local bool is_this_removed = false;  // by its callback, which is running
 inline thread_local timeval this_call_began{};
 
-inline int call_back(_event& which, int mask) {
+// What a callback has answered, and whether it has removed its event: then it has the reference, and gives it up with
+// an answer of 0.
+struct called {
+  int next;
+  bool removed;
+};
+inline called call_back(_event& which, int mask) {
   timeval now = this_call_began = wall_clock();
   const eventer_t outer = std::exchange(this_event, &which);
+  const bool outer_is_removed = std::exchange(is_this_removed, false);
   const int next = which.callback(&which, mask, which.closure, &now);
   this_event = outer;
-  return next;
+  return {next, std::exchange(is_this_removed, outer_is_removed)};
 }
 
 constexpr io_mask to_io(int mask) noexcept {
@@ -245,7 +265,7 @@ inline bool end_to_be_added(_event& which, std::uint64_t only = 0) noexcept {
   std::uint64_t now = only != 0 ? only : which.state.load(std::memory_order_relaxed);
   do
     if ((now & 1) == 0) return false;
-  while (!which.state.compare_exchange_weak(now, now + 1, std::memory_order_acq_rel) && only == 0);
+  while (!which.state.compare_exchange_strong(now, now + 1, std::memory_order_acq_rel) && only == 0);
   return only == 0 || now == only;
 }
 
@@ -271,16 +291,18 @@ inline void forget_watched(const _event& which, loop_thread& here, int fd) noexc
 
 // The end of a callback for a descriptor: goes on as it has answered. Answers what is to be watched for.
 // `fd` is the number that it had: its callback may have closed it.
-inline int settle(_event& which, std::uint64_t state, int fd, int next) {
-  const bool removed_inside = std::exchange(which.removed_inside, false);
+inline int settle(_event& which, std::uint64_t state, int fd, called answer) {
+  const int next = answer.next;
   const bool still_added = which.state.load(std::memory_order_acquire) == state;
+  // Its owner may have changed before it was removed, and the new one has nothing to forget.
+  if (!still_added && (!which.is_added() || &which.loop_thread() != this_loop)) forget_watched(which, *this_loop, fd);
   if ((next & _event::kinds) == 0) {
     if (still_added && end_to_be_added(which, state)) {
       descriptor_table::take(fd, &which);
       forget_watched(which, *this_loop, fd);
       end_layered(which);
       drop_reference(&which);
-    } else if (removed_inside) {
+    } else if (answer.removed) {
       drop_reference(&which);
     }
     return 0;
@@ -290,6 +312,7 @@ inline int settle(_event& which, std::uint64_t state, int fd, int next) {
   if (&which.loop_thread() == this_loop) return next;
   // Its callback has given it to another loop.
   forget_watched(which, *this_loop, fd);
+  which.registration.cancel();
   if (which.layered != nullptr) {
     end_layered(which);
     (void)which.io->stream.detach();
@@ -345,7 +368,7 @@ inline void add_descriptor(_event& which) {
     refuse("eventer_add() of a descriptor that another event is registered for: remove that one first");
   const std::uint64_t state = begin_to_be_added(which);
   if (state == 0) refuse("eventer_add() of an event that is added already");
-  if (this_event == &which) which.removed_inside = false;
+  if (this_event == &which) is_this_removed = false;
   on_thread_of(which.loop_thread(), [mine = held_event(&which), state] { register_descriptor(mine, state); });
 }
 
@@ -353,13 +376,17 @@ inline void add_descriptor(_event& which) {
 inline eventer_t remove_added(_event& which) {
   if (which.is_for_descriptor() && which.fd >= 0 && !descriptor_table::take(which.fd, &which)) return nullptr;
   if (!end_to_be_added(which)) return nullptr;
-  if (this_event == &which) which.removed_inside = true;
+  if (this_event == &which) is_this_removed = true;
   loop_thread& there = which.loop_thread();
   if (!which.is_for_descriptor()) {
     const std::lock_guard lock(there.mutex);
     there.timed.erase(&which);
   }
-  on_thread_of(there, [mine = held_event(&which), there = &there, fd = which.fd] { unregister(*mine, *there, fd); });
+  on_thread_of(there, [mine = held_event(&which), there = &there, fd = which.fd, io = which.io] {
+    unregister(*mine, *there, fd);
+    // With a layer it may go on on another loop; where somebody else uses the connection it stays here.
+    if (io != nullptr && !mine->is_aco && io->stream.is_open()) (void)io->stream.detach();
+  });
   return &which;
 }
 
@@ -368,11 +395,12 @@ inline eventer_t remove_added(_event& which) {
 void register_timer(const held_event& which, std::uint64_t state);
 
 inline void add_timer(_event& which) {
-  const std::uint64_t state = begin_to_be_added(which);
-  if (state == 0) refuse("eventer_add() of a timer that is set already: eventer_update_whence() changes its time");
   loop_thread& there = which.loop_thread();
+  std::uint64_t state;
   {
-    const std::lock_guard lock(there.mutex);
+    const std::lock_guard lock(there.mutex);  // whoever removes it finds it there
+    state = begin_to_be_added(which);
+    if (state == 0) refuse("eventer_add() of a timer that is set already: eventer_update_whence() changes its time");
     there.timed.insert(&which);
   }
   on_thread_of(there, [mine = held_event(&which), state] { register_timer(mine, state); });
@@ -388,7 +416,7 @@ struct timer_call {
       const std::lock_guard lock(this_loop->mutex);
       this_loop->timed.erase(which.get());
     }
-    if ((call_back(*which, EVENTER_TIMER) & EVENTER_TIMER) != 0)
+    if ((call_back(*which, EVENTER_TIMER).next & EVENTER_TIMER) != 0)
       add_timer(*which);
     else
       drop_reference(which.get());
@@ -402,20 +430,21 @@ inline void register_timer(const held_event& which, std::uint64_t state) {
 
 // --- once in each turn ---
 
+void add_recurrent(_event& which);
+
 struct turn_call {
   held_event which;
   std::uint64_t state;
 
   void operator()() const {
     if (which->state.load(std::memory_order_acquire) != state) return;
-    const int next = call_back(*which, EVENTER_RECURRENT);
-    if ((next & EVENTER_RECURRENT) != 0) return;
-    if (end_to_be_added(*which, state)) {
-      unregister(*which, *this_loop, -1);
-      drop_reference(which.get());
-    } else if (std::exchange(which->removed_inside, false)) {
-      drop_reference(which.get());
-    }
+    const called answer = call_back(*which, EVENTER_RECURRENT);
+    const bool goes_on = (answer.next & EVENTER_RECURRENT) != 0;
+    if (goes_on && &which->loop_thread() == this_loop) return;
+    const bool was_added = end_to_be_added(*which, state);
+    if (was_added) unregister(*which, *this_loop, -1);
+    if (goes_on && was_added) return add_recurrent(*which);  // its callback has given it to another loop
+    if (!goes_on && (was_added || answer.removed)) drop_reference(which.get());
   }
 };
 // A loop that sleeps has no turns: recurrent events are called five times a second at least.

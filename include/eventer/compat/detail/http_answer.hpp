@@ -100,7 +100,7 @@ class collected_answer {
       const std::lock_guard lock(mutex_);
       if (ended_ || over_) return false;
       begin();
-      due_ = true;
+      said_ = due_ = true;
     }
     return get_out();
   }
@@ -179,7 +179,9 @@ class collected_answer {
       sent_ += rest.size();
     }
     begin_head();
-    const bool went = give(std::move(rest));
+    // A large one takes its time, in which the connection is not idle.
+    const bool is_large = rest.size() > sent_beyond;
+    const bool went = give(std::move(rest)) && (!is_large || static_cast<bool>(to_->end()));
     const std::lock_guard lock(mutex_);
     complete_ = went;
     return went;

@@ -48,6 +48,8 @@ struct mtev_http_session_ctx : eventer::counted<std::atomic<std::uint32_t>> {
                         eventer::http::response& to, std::string path, std::vector<std::string> captures)
       : rule_(rule),
         is_aco_(rule.is_aco.load()),
+        pool_(rule.pool.load()),
+        remote_cn_(from.remote_cn),
         captures_(std::move(captures)),
         connection{this},
         request{this},
@@ -58,7 +60,7 @@ struct mtev_http_session_ctx : eventer::counted<std::atomic<std::uint32_t>> {
     parameters_.push_back(nullptr);
     rest.http_ctx = this;
     rest.ac = &from;
-    rest.remote_cn = from.remote_cn.data();
+    rest.remote_cn = remote_cn_.data();
     rest.nparams = static_cast<int>(captures_.size());
     rest.params = parameters_.data();
     rest.closure = rule.closure.load();
@@ -71,6 +73,7 @@ struct mtev_http_session_ctx : eventer::counted<std::atomic<std::uint32_t>> {
 
   const rest_url_dispatcher& rule() const noexcept { return rule_; }
   bool is_aco() const noexcept { return is_aco_; }
+  eventer_pool_t* pool() const noexcept { return pool_; }  // nullptr: its connection's loop runs the handler
 
   // --- floating ---
 
@@ -112,6 +115,7 @@ struct mtev_http_session_ctx : eventer::counted<std::atomic<std::uint32_t>> {
   void leave() noexcept {
     answer.detach();
     received.detach();
+    if (connection.event != nullptr) connection.event->fd = -1;  // the number is another connection's soon
     {
       const std::lock_guard lock(mutex_);
       has_left_ = true;
@@ -135,6 +139,8 @@ struct mtev_http_session_ctx : eventer::counted<std::atomic<std::uint32_t>> {
  private:
   const rest_url_dispatcher& rule_;
   const bool is_aco_;
+  eventer_pool_t* const pool_;
+  std::string remote_cn_;  // the acceptor's closure ends with its connection, and a request that floats may be later
   std::vector<std::string> captures_;
   std::vector<char*> parameters_;
 

@@ -10,6 +10,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "eventer/compat/detail/configuration_document.hpp"
@@ -87,7 +88,7 @@ class stanza_collector {
       if (key.str() == "config" && node.is_table())
         take_all(*node.as_table(), into.config, of_group);
       else if (key.str() == "sslconfig" && node.is_table())
-        take_all(*node.as_table(), into.sslconfig, of_group);
+        take_ssl(*node.as_table(), into.sslconfig, of_group);
       else if (key.str() == "require_env" && node.is_string())
         into.conditions.push_back(node.as_string()->get());
       else if (!of_group || is_part(key.str()) || !(node.is_table() || node.is_array_of_tables()))
@@ -96,6 +97,21 @@ class stanza_collector {
   }
   static void take_all(const toml::table& table, stanza_keys& into, bool of_group) {
     for (const auto& [key, node] : table) take(key, node, into, of_group);
+  }
+  // Two names of one key are one key, of which the nearest counts.
+  static std::string_view one_name(std::string_view key) noexcept {
+    constexpr std::pair<std::string_view, std::string_view> names[] = {
+        {"certificate", "certificate_file"}, {"key", "key_file"}, {"ca_file", "ca_chain"}, {"npn", "alpn"}};
+    for (const auto& [other, name] : names)
+      if (key == other) return name;
+    return key;
+  }
+  static void take_ssl(const toml::table& table, stanza_keys& into, bool of_group) {
+    for (const auto& [key, node] : table) {
+      const std::string name(one_name(key.str()));
+      into.erase(name);
+      into.emplace(name, detail::service_reader::member{key, node, of_group});
+    }
   }
   static void take(const toml::key& key, const toml::node& node, stanza_keys& into, bool of_group) {
     into.erase(std::string(key.str()));

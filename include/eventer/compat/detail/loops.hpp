@@ -66,7 +66,7 @@ class runtime {
   // Makes the pools and starts their threads. Requires: nobody else does. Errors: std::system_error.
   void start() {
     const unsigned count = number_in(properties::of_process().find("concurrency").value_or("0")).value_or(0);
-    add_pool("default", count != 0 ? count : usable_cpus());
+    add_pool("default", count);
     for (const auto& [name, value] : properties::of_process().beginning("loop_"))
       if (name != "default") add_pool(name, number_in(std::string_view(value).substr(0, value.find(','))).value_or(1));
     ::gettimeofday(&epoch_, nullptr);
@@ -81,6 +81,14 @@ class runtime {
       for (const auto& each : of_process().threads_)
         each->loop.post([&loop = each->loop] { loop.look_at_log_again(); });
     });
+  }
+
+  // After a start() that has failed, so that there may be another.
+  void give_up() {
+    if (has_loops()) return;
+    pools_.clear();
+    threads_.clear();
+    by_loop_.clear();
   }
 
   std::list<eventer_pool_t>& pools() noexcept { return pools_; }
@@ -136,6 +144,7 @@ class runtime {
   enum class stage { none, running, stopped };
 
   void add_pool(const std::string& name, unsigned count) {
+    if (count == 0) count = usable_cpus();
     eventer_pool_t& pool = pools_.emplace_back();
     pool.name = name;
     pool.loops = std::make_unique<loop_pool>(count);

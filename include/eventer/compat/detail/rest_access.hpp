@@ -115,6 +115,7 @@ class rest_access {
     const std::shared_ptr<const lists> present = loaded();
     if (present->broken) return false;
     if (present->all.empty()) return true;
+    if (question.peer.family() == AF_UNSPEC) return false;  // reset before anybody could ask whose it is
     for (const list& each : present->all)
       if (each.filters.match(question)) return decide(each, question);
     return false;
@@ -155,14 +156,27 @@ class rest_access {
     try {
       const parsed_configuration document = configuration_document(again);
       if (document.root == nullptr) throw std::invalid_argument("can't be read");
-      const toml::node_view<const toml::node> given = (*document.root)["rest"]["acl"];
-      if (!given) return;
-      const toml::array* const found = given.as_array();
-      if (found == nullptr) throw std::invalid_argument("rest.acl is an array of tables: [[rest.acl]]");
-      for (const toml::node& each : *found) into.all.push_back(list_of(table_in(each)));
+      collect(*document.root, false, into);
     } catch (const std::exception& wrong) {
       into.broken = true;
       mtevL(mtev_error, "REST access lists of %s: %s: every request is denied\n", path.c_str(), wrong.what());
+    }
+  }
+  // Every `acl` in a `rest`, wherever that is: a list that nobody finds would let everybody in.
+  static void collect(const toml::node& in, bool in_rest, lists& into) {
+    if (const toml::array* const all = in.as_array())
+      for (const toml::node& each : *all) collect(each, in_rest, into);
+    const toml::table* const table = in.as_table();
+    if (table == nullptr) return;
+    for (const auto& [key, node] : *table) {
+      const bool is_rest = in_rest || key.str() == "rest";
+      if (!is_rest || key.str() != "acl") {
+        collect(node, is_rest, into);
+        continue;
+      }
+      const toml::array* const found = node.as_array();
+      if (found == nullptr) throw std::invalid_argument("rest.acl is an array of tables: [[rest.acl]]");
+      for (const toml::node& each : *found) into.all.push_back(list_of(table_in(each)));
     }
   }
   static const toml::table& table_in(const toml::node& from) {

@@ -137,8 +137,9 @@ inline void send_file(mtev_http_session_ctx& session, const std::string& path) {
   for (std::uint64_t offset = 0; offset < file->size && !is_head;) {
     std::size_t got = job_queue::files().run([file, offset] { return file->read(offset); });
     got = static_cast<std::size_t>(std::min<std::uint64_t>(got, file->size - offset));
-    // Where it has become shorter the client sees that by the end of the connection.
-    if (got == 0 || !answer.append({file->piece.get(), got})) break;
+    // It can't be read, or has become shorter: 500, or where its head has gone the connection is cut.
+    if (got == 0) throw http::error(500, "500 Internal Server Error\n");
+    if (!answer.append({file->piece.get(), got})) break;
     offset += got;
     answer.send_due();
   }

@@ -53,7 +53,7 @@ inline int call_handler_on(event_loop& loop, mtev_http_session_ctx& session) {
 #endif
 }
 inline int dispatch(mtev_http_session_ctx& session) {
-  eventer_pool_t* const pool = session.rule().pool.load();
+  eventer_pool_t* const pool = session.pool();
   if (pool == nullptr || &this_loop->pool == pool) return call_handler(session);
   static std::atomic<unsigned> turn{0};
   loop_thread& there = *pool->threads[turn.fetch_add(1, std::memory_order_relaxed) % pool->threads.size()];
@@ -105,7 +105,7 @@ inline void serve(mtev_http_session_ctx& session) {
   if (!is_admitted(session)) {
     if (!session.answer.has_said_anything()) throw http::error(403, "403 Forbidden\n");
   } else {
-    if (session.rule().pool.load() != nullptr) refuse_body(session.received.read_all());
+    if (session.pool() != nullptr) refuse_body(session.received.read_all());
     for (;;) {
       const int mask = dispatch(session);
       if (session.answer.has_ended()) break;

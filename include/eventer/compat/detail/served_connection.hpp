@@ -36,7 +36,7 @@ inline void call_for_connection(any_stream&& peer, owned_closure from, void (*fu
   made->io->stream = std::move(peer);
   made->is_aco = true;
   if (from->idle_timeout > duration::zero())
-    made->io->idle = from->idle = idle_watch::begin(made->fd, from->idle_timeout);
+    made->idle = made->io->idle = from->idle = idle_watch::begin(made->fd, from->idle_timeout);
   from->belongs_to_coroutine = true;
   struct at_end {
     held_event event;

@@ -78,7 +78,10 @@ class stanza_reader {
     if (speaks_tls_) tls = read_sslconfig();
     toml_.finish();
     result_.listener = ours_.read_listener(ours, stanza_.at, stanza_.name, address);
-    if (tls) result_.listener.tls = std::move(tls);
+    if (tls) {
+      leave_out_http2(*tls);
+      result_.listener.tls = std::move(tls);
+    }
     if (backlog_) result_.listener.backlog = *backlog_;
     if (no_delay_) result_.listener.tcp.no_delay = *no_delay_;
     for (const auto& [key, value] : result_.listener.settings) put_config(key, value);
@@ -247,6 +250,14 @@ class stanza_reader {
                          : std::string("unknown key; did you mean ").append(nearest).append("?"));
     }
   }
+  // Our server does not speak it, and a client that is offered it takes it.
+  void leave_out_http2(tls_config& from) {
+    const std::string& type = result_.listener.type;
+    if (type != "http_rest_api" && type != "control_dispatch") return;
+    if (std::erase(from.alpn, "h2") > 0)
+      mtevL(mtev_notice, "listener: %s:%zu: HTTP/2 is not there yet: \"h2\" is left out of alpn\n",
+            toml_.file().c_str(), static_cast<std::size_t>(stanza_.at.line));
+  }
   // TLSv1.2 is the least that is spoken: what asks for more of it, or names all of TLS 1, gets that.
   void read_layer(const member& from, const std::string& name, tls_config& into) {
     std::string layer = text(from, name, layers).value_or("tls");
@@ -266,7 +277,7 @@ class stanza_reader {
         into.alpn.push_back(each);
         return std::string();
       });
-    std::string all = text(from, name, "protocols, such as \"h2,http/1.1\", or \"none\"").value_or("none");
+    std::string all = text(from, name, "protocols, such as \"http/1.1\", or \"none\"").value_or("none");
     if (all == "none") return;
     while (!all.empty()) {
       const std::size_t end = all.find(',');

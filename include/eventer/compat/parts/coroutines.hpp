@@ -18,8 +18,16 @@ inline void run_function(void (*function)(void), void* closure) {
   call_in(mine, function);
 }
 inline void start_here(void (*function)(void), void* closure) {
-  detail::run_here_at_once(this_loop->loop, {.entry = reinterpret_cast<const void*>(function)}, &run_function, function,
-                           closure);
+#if EVENTER_EXCEPTIONS
+  try {
+#endif
+    detail::run_here_at_once(this_loop->loop, {.entry = reinterpret_cast<const void*>(function)}, &run_function,
+                             function, closure);
+#if EVENTER_EXCEPTIONS
+  } catch (const std::exception& failure) {
+    mtev_log_and_end(mtev_true, mtev_error, "eventer", 0, "eventer_aco_start(): %s\n", failure.what());
+  }
+#endif
 }
 
 struct adopted : stream {
@@ -79,7 +87,8 @@ struct connect_step : detail::step_of<std::size_t> {
       return detail::attempt::wait_writable();  // woken in vain
     }
     if (system::connect(socket.fd(), address, length) == 0) return detail::attempt::done();
-    return errno == EINPROGRESS || errno == EINTR ? detail::attempt::wait_writable() : detail::attempt::failed(errno);
+    return errno == EINPROGRESS || errno == EALREADY || errno == EINTR ? detail::attempt::wait_writable()
+                                                                       : detail::attempt::failed(errno);
   }
   static result_type result(std::size_t) noexcept { return std::size_t{0}; }
 
@@ -87,6 +96,24 @@ struct connect_step : detail::step_of<std::size_t> {
   socklen_t length;
   bool begun = false;
 };
+
+// Adds what was written to `done`. Each step counts as use where that is asked for: a connection on which something
+// moves is not idle.
+inline std::error_code write_whole(event_io& io, const_buffer from, time_limit limit, std::size_t& done) {
+  if (io.idle == nullptr) {
+    const auto all = io.stream.write_all(from, limit);
+    if (all) done += *all;
+    return all ? std::error_code() : all.error();
+  }
+  for (std::size_t sent = 0; sent < from.size();) {
+    const auto some = io.stream.write_some(const_buffer(from.data() + sent, from.size() - sent), limit);
+    if (!some) return some.error();
+    io.note_use();
+    sent += *some;
+    done += *some;
+  }
+  return {};
+}
 
 inline std::size_t stop_everything(duration grace) {
   runtime& all = runtime::of_process();
@@ -196,10 +223,12 @@ ssize_t eventer_aco_write_all(eventer_aco_t e, const void* buff, size_t len, str
   namespace compat = eventer::compat;
   compat::event_io& io = *compat::event_of(e).io;
   const eventer::const_buffer from(static_cast<const char*>(buff), len);
-  const eventer::time_limit limit = compat::limit_or(timeout, io.write_limit);
-  const ssize_t written = compat::answer([&] { return io.stream.write_all(from, limit); });
-  if (written > 0) io.note_use();
-  return written;
+  const eventer::time_limit limit = eventer::detail::fixed(compat::limit_or(timeout, io.write_limit));
+  return compat::answer([&]() -> eventer::io_result<std::size_t> {
+    std::size_t done = 0;
+    if (const std::error_code failure = compat::write_whole(io, from, limit, done)) return failure;
+    return done;
+  });
 }
 ssize_t eventer_aco_readv(eventer_aco_t e, const struct iovec* parts, int count, struct timeval* timeout) {
   namespace compat = eventer::compat;
@@ -220,15 +249,21 @@ ssize_t eventer_aco_writev(eventer_aco_t e, const struct iovec* parts, int count
   namespace compat = eventer::compat;
   if (count < 0 || count > IOV_MAX) return errno = EINVAL, -1;
   compat::event_io& io = *compat::event_of(e).io;
-  const eventer::time_limit limit = compat::limit_or(timeout, io.write_limit);
-  const ssize_t written = compat::answer([&] {
-    std::vector<eventer::const_buffer> from;
-    from.reserve(static_cast<std::size_t>(count));
-    for (int i = 0; i < count; ++i) from.emplace_back(static_cast<const char*>(parts[i].iov_base), parts[i].iov_len);
-    return io.stream.write_all(std::span<const eventer::const_buffer>(from), limit);
+  const eventer::time_limit limit = eventer::detail::fixed(compat::limit_or(timeout, io.write_limit));
+  return compat::answer([&]() -> eventer::io_result<std::size_t> {
+    std::size_t done = 0;
+    if (io.idle == nullptr) {
+      std::vector<eventer::const_buffer> from;
+      from.reserve(static_cast<std::size_t>(count));
+      for (int i = 0; i < count; ++i) from.emplace_back(static_cast<const char*>(parts[i].iov_base), parts[i].iov_len);
+      return io.stream.write_all(std::span<const eventer::const_buffer>(from), limit);
+    }
+    for (int i = 0; i < count; ++i) {
+      const eventer::const_buffer part(static_cast<const char*>(parts[i].iov_base), parts[i].iov_len);
+      if (const std::error_code failure = compat::write_whole(io, part, limit, done)) return failure;
+    }
+    return done;
   });
-  if (written > 0) io.note_use();
-  return written;
 }
 int eventer_aco_close(eventer_aco_t e) {
   _event& which = eventer::compat::event_of(e);

@@ -74,6 +74,7 @@ int eventer_init(void) {
 #if EVENTER_EXCEPTIONS
   } catch (const std::exception& failure) {
     mtevL(mtev_error, "eventer_init: %s\n", failure.what());
+    all.give_up();
     return -1;
   }
 #endif
@@ -103,7 +104,8 @@ int eventer_impl_propset(const char* key, const char* value) {
     mtevL(mtev_error, "eventer_propset(%s): there is no such property, and it is ignored\n", key);
     return 0;
   }
-  const bool counts = name == "concurrency" || name == "rlim_nofiles" || name == "default_queue_threads";
+  const bool counts =
+      name == "concurrency" || name == "rlim_nofiles" || name == "default_queue_threads" || name == "http_upload_limit";
   const bool threads = name.starts_with("loop_") || name.starts_with("jobq_");
   const std::string_view number = threads ? text.substr(0, text.find(',')) : text;
   if ((counts || threads) && !compat::number_in(number)) {
@@ -254,7 +256,8 @@ void eventer_add(eventer_t e) {
   if ((mask & EVENTER_ASYNCH) != 0) return eventer_add_asynch(nullptr, e);
   if ((mask & EVENTER_RECURRENT) != 0) return eventer_add_recurrent(e);
   if ((mask & EVENTER_TIMER) != 0) return eventer_add_timed(e);
-  if (!e->is_for_descriptor()) eventer::compat::refuse("eventer_add() of an event whose mask says nothing to wait for");
+  if ((mask & _event::kinds) == 0)
+    eventer::compat::refuse("eventer_add() of an event whose mask says nothing to wait for");
   if (e->is_aco)
     eventer::compat::refuse("eventer_add() of an event that a coroutine has converted: eventer_unset_eventer_aco()");
   eventer::compat::add_descriptor(*e);
@@ -268,13 +271,15 @@ void eventer_update(eventer_t e, int mask) {
   e->mask.store(mask);
   if (!e->is_added()) return;
   eventer::compat::on_thread_of(e->loop_thread(), [mine = eventer::compat::held_event(e), mask] {
-    if (mine->is_added()) eventer::compat::set_interest(*mine, mask);
+    // It may have moved since: its new loop has found the mask.
+    if (mine->is_added() && &mine->loop_thread() == eventer::compat::this_loop)
+      eventer::compat::set_interest(*mine, mask);
   });
 }
 eventer_t eventer_find_fd(int fd) { return eventer::compat::descriptor_table::find(fd); }
 eventer_t eventer_remove_fd(int fd) {
-  const eventer_t found = eventer_find_fd(fd);
-  return found == nullptr ? nullptr : eventer::compat::remove_added(*found);
+  const auto found = eventer::compat::descriptor_table::hold(fd);
+  return found ? eventer::compat::remove_added(**found) : nullptr;
 }
 void eventer_add_timed(eventer_t e) { eventer::compat::add_timer(*e); }
 eventer_t eventer_remove_timed(eventer_t e) { return eventer::compat::remove_added(*e); }
@@ -322,14 +327,15 @@ eventer_t eventer_add_timer_next_opportunity(eventer_func_t f, void* closure, pt
 }
 void eventer_trigger(eventer_t e, int mask) {
   namespace compat = eventer::compat;
-  auto now = [mine = compat::held_event(e), mask] {
+  auto now = [mine = compat::held_event(e), mask, was_added_then = e->is_added()] {
     _event& which = *mine;
+    if (was_added_then && !which.is_added()) return;                                      // it has ended since
+    if (&which.loop_thread() != compat::this_loop) return eventer_trigger(&which, mask);  // it has moved since
     if (!which.is_for_descriptor()) {
       // What is not for a descriptor is called as if its time had come.
       const int kind = which.mask.load() & (EVENTER_TIMER | EVENTER_RECURRENT);
       (void)compat::remove_added(which);
-      which.removed_inside = false;
-      if ((compat::call_back(which, mask) & kind) != 0)
+      if ((compat::call_back(which, mask).next & kind) != 0)
         eventer_add(&which);
       else
         compat::drop_reference(&which);
@@ -349,8 +355,10 @@ void eventer_trigger(eventer_t e, int mask) {
       compat::register_descriptor(mine, state);
   };
   compat::loop_thread& there = e->loop_thread();
-  if (compat::this_loop == &there) return now();
-  there.loop.post(std::move(now));
+  if (compat::this_loop != &there) return there.loop.post(std::move(now));
+  if (!eventer::in_coroutine()) return now();
+  compat::frame classic{.is_classic = true};  // its callback must not wait
+  compat::call_in(classic, now);
 }
 void eventer_wakeup(eventer_t e) {
   (e == nullptr ? eventer::compat::runtime::of_process().first() : e->loop_thread()).loop.post([] {});

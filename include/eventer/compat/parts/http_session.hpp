@@ -27,8 +27,9 @@ inline std::string_view text_or_empty(const char* text) noexcept { return text =
 
 // What a program that holds an event calls to have a floating request go on: eventer_trigger().
 inline int resume_by_trigger(eventer_t e, int, void* closure, timeval*) {
+  // Whoever triggers what is not added gives a reference away, and this one stays the session's; which may end in here.
+  refer(e);
   static_cast<mtev_http_session_ctx*>(closure)->resume();
-  refer(e);  // whoever triggers what is not added gives a reference away, and this one stays the session's
   return 0;
 }
 // nullptr: the connection is closed.
