@@ -143,6 +143,8 @@ TEST_CASE("page: within this function the execution is in the context of a \"gre
 }
 
 TEST_CASE("page: the stack pointer is switched to a shared stack, of which a thread has few", "[shared-stack]") {
+  compat_test::start();
+  if (EVENTER_ASAN) EVENTER_SKIP("AddressSanitizer has locals elsewhere, and larger frames");
   if (first_loop().options().private_stacks || eventer::context::prefers_private_stacks())
     EVENTER_SKIP("each coroutine has a stack of its own here");
   const auto swaps_before = stats_of_first_loop().swaps;
