@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "eventer/compat/detail/listener_stanzas.hpp"
+#include "eventer/compat/detail/properties.hpp"
 
 namespace eventer::inline EVENTER_ABI::compat {
 

@@ -6,6 +6,7 @@
 
 #include "eventer/compat/detail/rest_access.hpp"
 #include "eventer/compat/detail/rest_server.hpp"
+#include "eventer/compat/parts/http_session.hpp"
 
 namespace eventer::inline EVENTER_ABI::compat {
 
