@@ -1057,4 +1057,6 @@ TEST_CASE("http_rest_api is the type of a listener, and what control_dispatch do
   CHECK(dispatched.get("/listened/").body == "dispatched 127.0.0.1");
 }
 // Other tests of the suite have a type of that name.
-TEST_CASE("REST as a listener's type, in a process of its own") { CHECK(run_alone("[.listened]") == 0); }
+TEST_CASE("REST as a listener's type, in a process of its own", "[no-emulator]") {
+  CHECK(run_alone("[.listened]") == 0);
+}
