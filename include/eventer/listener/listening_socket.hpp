@@ -126,7 +126,8 @@ class listening_socket {
     if (system::setsockopt(fd(), SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) != 0) return duration::zero();
     return handshake_time;
   }
-  static constexpr duration handshake_time = std::chrono::milliseconds(50);
+  static constexpr duration handshake_time =
+      std::chrono::milliseconds(250);  // a round trip to the far side of the earth
   // On its loop.
   void end_when_empty() { file_->end_when_idle(); }
   // On its loop: at once, whatever is queued.
