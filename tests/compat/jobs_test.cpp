@@ -125,7 +125,8 @@ TEST_CASE("three subqueues whose jobs hang do not keep a thousand jobs of anothe
   CHECK(clean);
 }
 
-TEST_CASE("a COMPLETE may add its event again, 100,000 times, and the reference goes along") {
+// Under qemu-user this has stood still in the middle of the suite, which is not understood yet.
+TEST_CASE("a COMPLETE may add its event again, 100,000 times, and the reference goes along", "[no-emulator]") {
   start_runtime();
   const no_leaks clean;
   std::size_t rounds = 0;
@@ -142,7 +143,8 @@ TEST_CASE("a COMPLETE may add its event again, 100,000 times, and the reference 
   CHECK(clean);
 }
 
-TEST_CASE("100,000 jobs are each added by the COMPLETE of the one before") {
+// Under qemu-user this has stood still in the middle of the suite, which is not understood yet.
+TEST_CASE("100,000 jobs are each added by the COMPLETE of the one before", "[no-emulator]") {
   start_runtime();
   const no_leaks clean;
   count completed;
