@@ -10,14 +10,6 @@ using namespace rest_test;
 
 namespace {
 
-template <class T>
-T& kept() {
-  return *new T();
-}
-template <class T>
-T& of(mtev_http_rest_closure_t* rest) {
-  return *static_cast<T*>(rest->closure);
-}
 std::string text_or(const char* text, const char* otherwise = "NULL") { return text == nullptr ? otherwise : text; }
 
 }  // namespace

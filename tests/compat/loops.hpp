@@ -44,40 +44,34 @@ class notice {
   int count_ = 0;
 };
 
+// A function that another thread runs, and its end.
+template <class F>
+struct awaited_call {
+  explicit awaited_call(F&& f) : function(std::move(f)) {}
+  static void run(void* self) {
+    auto& mine = *static_cast<awaited_call*>(self);
+    mine.function();
+    mine.done.give();
+  }
+  F function;
+  notice done;
+};
 // Runs a function as a coroutine of eventer_aco_start and waits for its end.
 template <class F>
 void run_coroutine(F function) {
-  struct call {
-    explicit call(F&& f) : function(std::move(f)) {}
-    F function;
-    notice done;
-  };
   start();
-  const auto shared = std::make_unique<call>(std::move(function));
-  eventer_aco_start(
-      [] {
-        call& mine = *static_cast<call*>(eventer_aco_arg());
-        mine.function();
-        mine.done.give();
-      },
-      shared.get());
+  const auto shared = std::make_unique<awaited_call<F>>(std::move(function));
+  eventer_aco_start([] { awaited_call<F>::run(eventer_aco_arg()); }, shared.get());
   shared->done.wait();
 }
 // The same in a callback of the loop with that number (of the default pool).
 template <class F>
 void run_callback(F function, int loop = 0) {
-  struct call {
-    explicit call(F&& f) : function(std::move(f)) {}
-    F function;
-    notice done;
-  };
   start();
-  const auto shared = std::make_unique<call>(std::move(function));
+  const auto shared = std::make_unique<awaited_call<F>>(std::move(function));
   eventer_add_timer_next_opportunity(
       [](eventer_t, int, void* closure, timeval*) {
-        call& mine = *static_cast<call*>(closure);
-        mine.function();
-        mine.done.give();
+        awaited_call<F>::run(closure);
         return 0;
       },
       shared.get(), eventer_choose_owner(loop));

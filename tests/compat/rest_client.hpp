@@ -24,6 +24,16 @@
 
 namespace rest_test {
 
+// Closures of rules live as long as the process, as rules do.
+template <class T>
+T& kept() {
+  return *new T();
+}
+template <class T>
+T& of(mtev_http_rest_closure_t* rest) {
+  return *static_cast<T*>(rest->closure);
+}
+
 using namespace std::string_literals;
 using http_test::answer;
 

@@ -18,16 +18,6 @@ namespace {
 // Before the loops of the process are made, whichever test makes them.
 const int pool_is_asked_for = eventer_propset("loop_rest_pool", "1");
 
-// Closures of rules live as long as the process, as rules do.
-template <class T>
-T& kept() {
-  return *new T();
-}
-template <class T>
-T& of(mtev_http_rest_closure_t* rest) {
-  return *static_cast<T*>(rest->closure);
-}
-
 }  // namespace
 
 // --- the page's example ---

@@ -363,7 +363,6 @@ class EVENTER_API job_workers : public counted<std::atomic<std::uint32_t>> {
 
   void limit_threads(unsigned least, unsigned most) noexcept {
     if (most == 0) most = 4 * usable_cpus();
-    if (most == 0) most = 4;
     options_.max_concurrency = most;
     options_.min_concurrency = least < most ? least : most;
   }
