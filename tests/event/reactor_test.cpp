@@ -870,6 +870,41 @@ REACTOR_TEST("wake may be called while the set is made anew") {
   CHECK(loop->wait(no_deadline).empty());
 }
 
+REACTORS_TEST("a forked child has a reactor of its own while another thread is inside its parent's",
+              "[reactor][no-emulator]") {
+  if (EVENTER_TSAN) EVENTER_SKIP("ThreadSanitizer does not follow threads that a forked child starts");
+  const auto parent = run_in_child([] {
+    std::atomic<bool> end{false};
+    std::thread other([&end] {
+      const auto loop = tested_reactor::make();
+      const ends pipe = pipe_with_our(true);
+      while (!end) {
+        (void)loop->add(pipe.ours.get(), 1);
+        loop->remove(pipe.ours.get());
+      }
+    });
+    int ended = 0;
+    for (int i = 0; i < 100; ++i) {
+      const pid_t child = ::fork();
+      if (child == 0) {
+        ::alarm(10);  // seconds: ends a child that waits for a lock of the other thread
+        const auto own = tested_reactor::make();
+        own->wake();
+        (void)own->wait(no_deadline);
+        ::_exit(7);
+      }
+      int status = 0;
+      ::waitpid(child, &status, 0);
+      ended += WIFEXITED(status) && WEXITSTATUS(status) == 7;
+      if (!WIFEXITED(status)) break;
+    }
+    end = true;
+    other.join();
+    std::printf("%d children", ended);
+  });
+  CHECK(parent.output == "100 children");
+}
+
 REACTOR_TEST("after a fork the child makes its own set and does not disturb its parent") {
   const auto loop = tested_reactor::make();
   const ends pair = plain_socket_pair();

@@ -18,6 +18,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -114,6 +115,10 @@ struct queue {
 };
 
 inline std::mutex lock;
+// A child has whatever state the lock is in when its parent's thread forks, and none of the other threads that could
+// give it up. A kernel has no such lock: a child's calls must not wait for one.
+inline const int lock_is_free_in_children =
+    ::pthread_atfork([] { lock.lock(); }, [] { lock.unlock(); }, [] { lock.unlock(); });
 inline std::atomic<int> open_queues{0};
 inline std::map<int, queue>& queues() {
   static auto* const all = new std::map<int, queue>;  // never destroyed: close() may be called at the very end
