@@ -125,8 +125,7 @@ TEST_CASE("three subqueues whose jobs hang do not keep a thousand jobs of anothe
   CHECK(clean);
 }
 
-// Under qemu-user this has stood still in the middle of the suite, which is not understood yet.
-TEST_CASE("a COMPLETE may add its event again, 100,000 times, and the reference goes along", "[no-emulator]") {
+TEST_CASE("a COMPLETE may add its event again, 100,000 times, and the reference goes along") {
   start_runtime();
   const no_leaks clean;
   std::size_t rounds = 0;
@@ -143,8 +142,7 @@ TEST_CASE("a COMPLETE may add its event again, 100,000 times, and the reference 
   CHECK(clean);
 }
 
-// Under qemu-user this has stood still in the middle of the suite, which is not understood yet.
-TEST_CASE("100,000 jobs are each added by the COMPLETE of the one before", "[no-emulator]") {
+TEST_CASE("100,000 jobs are each added by the COMPLETE of the one before") {
   start_runtime();
   const no_leaks clean;
   count completed;
