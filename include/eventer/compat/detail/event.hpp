@@ -9,6 +9,7 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -30,6 +31,7 @@ struct event_io {
   any_stream stream;
   time_limit accept_limit, read_limit, write_limit;  // where a call gives none; durations
   std::shared_ptr<idle_watch> idle;                  // nullptr: it may be idle for ever
+  bool not_adopted = false;  // a coroutine's event whose descriptor can't be used: its calls answer EBADF
   // Whether the last try of a classic event has found nothing, so that trying again needs news; see layered_watch.
   bool read_is_dry = false, write_is_dry = false;
 
@@ -333,6 +335,16 @@ struct descriptor_call {
   }
 };
 
+// The same where the kernel has no room for another registration (/proc/sys/fs/epoll/max_user_watches): the callback is
+// told EVENTER_EXCEPTION. If it answers a mask, that is tried again.
+struct refused_call {
+  static constexpr std::chrono::milliseconds pause{10};  // who tries again does not keep the processor busy
+  held_event which;
+  std::uint64_t state;
+
+  inline void operator()() const;
+};
+
 // On the owner's thread.
 inline void unregister(_event& which, loop_thread& here, int fd) noexcept {
   which.registration.cancel();
@@ -353,12 +365,20 @@ inline void register_descriptor(const held_event& which, std::uint64_t state) {
   try {
     which->registration = here.loop.watch(which->fd, wanted, descriptor_call{held_event(which.get()), state});
   } catch (const std::system_error& failure) {
-    mtev_log_and_end(mtev_true, mtev_error, "eventer", 0, "eventer_add() of descriptor %d: %s\n", which->fd,
-                     failure.what());
+    constexpr const char* what = "eventer_add() of descriptor %d: %s\n";
+    if (failure.code().value() == EBADF || failure.code().value() == EPERM)  // it is the program's mistake
+      mtev_log_and_end(mtev_true, mtev_error, "eventer", 0, what, which->fd, failure.what());
+    mtevL(mtev_error, what, which->fd, failure.what());
+    which->registration = here.loop.after(refused_call::pause, refused_call{held_event(which.get()), state});
   }
 #else
   which->registration = here.loop.watch(which->fd, wanted, descriptor_call{held_event(which.get()), state});
 #endif
+}
+inline void refused_call::operator()() const {
+  if (which->state.load(std::memory_order_acquire) != state) return;
+  const int fd = which->fd;
+  if (settle(*which, state, fd, call_back(*which, EVENTER_EXCEPTION)) != 0) register_descriptor(which, state);
 }
 
 // Takes the reference of who calls it.

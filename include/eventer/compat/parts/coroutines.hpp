@@ -47,6 +47,7 @@ inline void convert(_event& which) {
     if (which.fd >= 0) {
       auto opened = adopted::from(which.fd);
       if (opened) which.io->stream = std::move(*opened);
+      which.io->not_adopted = !opened;
     }
   }
   which.io->idle = which.idle;
@@ -267,10 +268,12 @@ ssize_t eventer_aco_writev(eventer_aco_t e, const struct iovec* parts, int count
 }
 int eventer_aco_close(eventer_aco_t e) {
   _event& which = eventer::compat::event_of(e);
-  if (std::exchange(which.fd, -1) < 0) {
+  const int fd = std::exchange(which.fd, -1);
+  if (fd < 0) {
     errno = EBADFD;
     return -1;
   }
+  if (which.io->not_adopted) return eventer::system::close(fd);
   which.io->stream.close();
   return 0;
 }
