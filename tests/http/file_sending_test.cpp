@@ -120,7 +120,8 @@ TEST_CASE("files of every size come whole, over sockets and over other streams")
     CHECK(world.calls(system_call::preadv2) == 1);
     CHECK((another.ask(get("/1048576")).body == content));
     CHECK(world.calls(system_call::sendfile) >= 4);
-    CHECK(world.calls(system_call::preadv2) <= 1 + 1 + 2 * 4);
+    CHECK(world.calls(system_call::preadv2) == 1 + 2 * 4);
+    CHECK(world.calls(system_call::send) <= 3);  // two are the client's
     CHECK(world.calls(system_call::pread) == 0);
   });
 }
@@ -145,6 +146,8 @@ TEST_CASE("a file that the kernel can't send from is read and written") {
 TEST_CASE("a file of gigabytes takes no memory: its head, its end, and a large part of it") {
   const folder documents;
   const std::uint64_t size = std::uint64_t{5} << 30;
+  // AddressSanitizer keeps a while what was freed.
+  const std::size_t room = std::size_t{EVENTER_ASAN ? 400 : 16} << 20;
   documents.sparse("huge", static_cast<off_t>(size));
   documents.sparse("large", off_t{256} << 20);
   eventer::run([&] {
@@ -161,14 +164,14 @@ TEST_CASE("a file of gigabytes takes no memory: its head, its end, and a large p
     REQUIRE(peer.send(get("/large")));
     const counted all = count_answer(peer.stream(), 256 << 20);
     CHECK((all.body == 256 << 20 && all.only_zeros));
-    CHECK(resident_bytes() < before + (16 << 20));
+    CHECK(resident_bytes() < before + room);
   });
   run_virtually([&] {
     served peer(serving(documents));
     REQUIRE(peer.send(get("/large")));
     const std::size_t before = resident_bytes();
     CHECK(count_answer(peer.stream(), 256 << 20).body == 256 << 20);
-    CHECK(resident_bytes() < before + (16 << 20));
+    CHECK(resident_bytes() < before + room);
   });
 }
 
@@ -286,7 +289,7 @@ TEST_CASE("any system call may fail once while files are sent: whole, an error, 
         system_call::sendfile, system_call::send, system_call::sendmsg, system_call::close, system_call::recv,
         system_call::epoll_ctl, system_call::pthread_create}) {
     for (const int error : {EINTR, EAGAIN, EINVAL, EIO, EPIPE, EMFILE}) {
-      for (int nth = 1; nth < 40; ++nth) {
+      for (int nth = 1; nth < 40; nth += 1 + nth / 6) {
         CAPTURE(static_cast<int>(which), std::generic_category().message(error), nth);
         bool did = false, is_well = false;
         const auto wrong = std::make_shared<std::string>();
@@ -298,7 +301,7 @@ TEST_CASE("any system call may fail once while files are sent: whole, an error, 
             eventer::run(
                 [&, wrong] {
                   const on_loopback server(serving(documents, {.queue = jobs}));
-                  for (int i = 0; i < 3; ++i) {
+                  for (int i = 0; i < 2; ++i) {
                     auto stream = eventer::tcp_stream::connect(server.acceptor->local(), 10s);
                     if (!stream) continue;
                     client peer(std::move(*stream));
@@ -328,7 +331,7 @@ TEST_CASE("any system call may fail once while files are sent: whole, an error, 
       }
     }
   }
-  CHECK(happened > 100);
+  CHECK(happened > 80);
 }
 
 TEST_CASE("a connection may be reset behind any byte of a file, and closed by its client") {

@@ -197,18 +197,16 @@ inline io_result<void> response::write_from(detail::served_file& file, byte_rang
   constexpr std::size_t read_at_most = detail::served_file::piece_bytes;
   constexpr std::size_t slice_bytes = std::size_t{256} << 10;  // then others have their turn
   bool by_kernel = part.size > read_at_most && stream_->file() != nullptr && stream_->file()->is_socket();
-  bool is_first = true;  // leaves with the head
   std::uint64_t brought_in = part.begin, since_turn = 0;
   while (part.size > 0) {
     std::size_t done = 0;
-    if (by_kernel && !is_first) {
-      if (to_->unsent() > 0)
-        if (const std::error_code failure = to_->send(stall_)) return fail(failure);
+    if (by_kernel) {
       if (part.begin >= brought_in) {
         const auto slice = static_cast<std::size_t>(std::min<std::uint64_t>(part.size, slice_bytes));
         file.bring_in(part.begin, slice, with.jobs());
         brought_in = part.begin + slice;
       }
+      if (const std::error_code failure = to_->send_before_more(stall_)) return fail(failure);
       const auto sent =
           stream_->send_file(file.fd(), part.begin, static_cast<std::size_t>(brought_in - part.begin), stall_);
       if (!sent && sent.error() == std::errc::operation_not_supported) {
@@ -218,9 +216,8 @@ inline io_result<void> response::write_from(detail::served_file& file, byte_rang
       if (!sent) return fail(sent.error());
       done = *sent;
     } else {
-      const std::size_t most = by_kernel ? copied_at_most : read_at_most;
-      const std::string_view piece =
-          file.read(part.begin, static_cast<std::size_t>(std::min<std::uint64_t>(part.size, most)), with.jobs());
+      const std::string_view piece = file.read(
+          part.begin, static_cast<std::size_t>(std::min<std::uint64_t>(part.size, read_at_most)), with.jobs());
       done = piece.size();
       if (piece.size() <= copied_at_most)
         to_->bytes().append(piece);
@@ -228,7 +225,6 @@ inline io_result<void> response::write_from(detail::served_file& file, byte_rang
         return fail(failure);
       if (to_->unsent() >= detail::output::held_at_most)
         if (const std::error_code failure = to_->send(stall_)) return fail(failure);
-      is_first = false;
     }
     if (EVENTER_UNLIKELY(done == 0)) return cut_short(file);
     written_ += done;

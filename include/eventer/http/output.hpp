@@ -41,6 +41,15 @@ class output : slice_end {
     if (const std::error_code failure = send(stall)) return failure;
     return write(more.substr(with_the_rest.size()), stall);
   }
+  // The same where more is sent at once, by somebody else: both leave together.
+  std::error_code send_before_more(duration stall) {
+    descriptor* const file = to_->file();
+    if (unsent() > 0 && file != nullptr && file->is_usable())
+      if (const auto tried = eventer::detail::try_write_before_more(*file, bytes_.data() + done_, unsent());
+          tried.is_done())
+        done_ += tried.value();
+    return send(stall);
+  }
   // The same at once, with nothing of `more` copied that goes without waiting. `more` may lie in the loop's scratch
   // buffer. Requires: it is not empty.
   std::error_code send_borrowed(std::string_view more, duration stall) {

@@ -17,9 +17,9 @@
 namespace eventer::inline EVENTER_ABI::detail {
 
 // SIGPIPE must never reach the program: sockets say so in the call, for the rest it is blocked around the call and
-// consumed.
+// consumed. `asked`: for a call that may raise it and answer fewer bytes than that all the same, as sendfile does.
 template <class Write>
-ssize_t without_pipe_signal(const Write& write) {
+ssize_t without_pipe_signal(const Write& write, std::size_t asked = 0) {
   sigset_t pipe, old, pending;
   ::sigemptyset(&pipe);
   ::sigaddset(&pipe, SIGPIPE);
@@ -28,7 +28,8 @@ ssize_t without_pipe_signal(const Write& write) {
   ::pthread_sigmask(SIG_BLOCK, &pipe, &old);
   const ssize_t written = write();
   const int error = errno;
-  if (written < 0 && error == EPIPE && !pending_before) {
+  const bool may_be_raised = written < 0 ? error == EPIPE : static_cast<std::size_t>(written) < asked;
+  if (may_be_raised && !pending_before) {
     const timespec now{};
     while (::sigtimedwait(&pipe, nullptr, &now) == -1 && errno == EINTR) {
     }
@@ -125,6 +126,11 @@ EVENTER_ALWAYS_INLINE attempt attempt_of_write(descriptor& to, ssize_t written) 
 }
 EVENTER_ALWAYS_INLINE attempt try_write(descriptor& to, const void* from, std::size_t size) {
   return attempt_of_write(to, write_without_signal(to, from, size));
+}
+// What follows at once is sent along with it: the kernel waits for that, for 200 ms at most.
+inline attempt try_write_before_more(descriptor& to, const void* from, std::size_t size) {
+  if (!to.is_socket()) return try_write(to, from, size);
+  return attempt_of_write(to, system::send(to.fd(), from, size, MSG_NOSIGNAL | MSG_MORE));
 }
 // Several buffers with one system call. Requires: no transport.
 inline attempt try_write_gathered(descriptor& to, iovec* parts, std::size_t count) {
