@@ -10,6 +10,7 @@
 
 #include "figures.hpp"
 #include "http_c_interface.hpp"
+#include "http_files.hpp"
 #include "http_peers.hpp"
 
 namespace {
@@ -139,10 +140,14 @@ int main(int argc, char** argv) {
     else
       std::printf("nginx is not installed (apt-get install nginx-light): compared without it\n");
 
-    for (int round = -1; round < options.rounds; ++round)
+    const bench::files_to_serve files;
+    bench::file_figures of_files;
+    for (int round = -1; round < options.rounds; ++round) {
       for (std::size_t which = 0; which < setting_count; ++which)
         for (contestant& each : all)
           measure(each, which, round < 0 ? options.seconds / 10 : options.seconds, round >= 0);
+      of_files.measure(round < 0 ? options.seconds / 10 : options.seconds, round >= 0);
+    }
     if (idle_possible > 1)
       for (contestant& each : all) measure_idle(each, idle_possible);
 
@@ -156,6 +161,7 @@ int main(int argc, char** argv) {
       for (const contestant& each : all) rows.push_back({each.name, &each.of[which], each.counts_calls});
       bench::print(std::string(settings[which].name) + ", \"Hello world.\" over keep-alive", "request", rows);
     }
+    of_files.print();
     if (idle_possible > 1) {
       std::printf("%zu idle connections, each after one exchange\n", idle_possible);
       bench::table table({"server", "bytes/connection"});

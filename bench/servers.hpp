@@ -272,10 +272,14 @@ class client {
     for (int i = 0; i < ready; ++i) {
       const auto which = static_cast<std::size_t>(events[i].data.u64);
       state& of = states_[which];
-      const ssize_t got = ::recv(fds_[which], bytes, sizeof bytes, MSG_DONTWAIT);
-      if (got < 0 && errno == EAGAIN) continue;
-      if (got <= 0 || static_cast<std::size_t>(got) > of.missing) throw std::runtime_error("an answer was cut or lost");
-      of.missing -= static_cast<std::size_t>(got);
+      while (of.missing > 0) {
+        const ssize_t got = ::recv(fds_[which], bytes, sizeof bytes, MSG_DONTWAIT);
+        if (got < 0 && errno == EAGAIN) break;
+        if (got <= 0 || static_cast<std::size_t>(got) > of.missing)
+          throw std::runtime_error("an answer was cut or lost");
+        of.missing -= static_cast<std::size_t>(got);
+        if (static_cast<std::size_t>(got) < sizeof bytes) break;  // the next bytes are announced
+      }
       if (of.missing > 0) continue;
       latencies_.push_back(nanoseconds() - of.since);
       ++answered;

@@ -10,5 +10,10 @@ const eventer::compat::serve_connection rest_type = &eventer::compat::serve_rest
 // How the file handler opens.
 using opener = eventer::unique_fd (*)(const std::string& root, std::string path, bool may_use_openat2);
 extern const opener open_beneath;
-const opener open_beneath = &eventer::compat::open_beneath;
+const opener open_beneath = [](const std::string& root, std::string path, bool may_use_openat2) {
+  namespace files = eventer::http::detail;
+  const eventer::unique_fd folder = files::open_root(root);
+  return folder ? files::open_beneath(folder.get(), std::move(path), files::lookup::anywhere, may_use_openat2)
+                : eventer::unique_fd();
+};
 }  // namespace rest_test

@@ -1,6 +1,9 @@
 // A server over TLS: what its handlers see, handshakes that fail, certificates that are read again, and its end.
 #include "../captured_log.hpp"
+#include "../faults.hpp"
+#include "../plain_descriptors.hpp"
 #include "../tls/certificates.hpp"
+#include "folder.hpp"
 #include "http_client.hpp"
 
 using namespace http_test;
@@ -201,4 +204,43 @@ TEST_CASE("HTTPS: one that is beyond max_connections is closed without a word in
     CHECK(run.server.drain(100s, 0s) == 0);
     return 0;
   });
+}
+
+TEST_CASE("HTTPS: files of every size, in ranges, and a client that takes nothing more") {
+  const folder documents;
+  const std::string content = some_content(700'001);
+  documents.file("large", content);
+  documents.file("small", content.substr(0, 300));
+  documents.sparse("huge", off_t{64} << 20);
+  const auto before = open_descriptors();
+  eventer::run([&] {
+    http::router routes;
+    routes.files("/", documents.path()).response_stall(100ms);
+    const http::server server(std::move(routes));
+    const tls::context context = test_certificates().server();
+    auto acceptor = std::make_shared<eventer::tcp_acceptor>(eventer::tcp_acceptor::listen("127.0.0.1:0").value());
+    auto serving = eventer::spawn([server, context, acceptor] { return server.serve(*acceptor, context).has_value(); });
+    const tls::context client_context = test_certificates().client();
+    const auto connect = [&] {
+      auto plain = eventer::tcp_stream::connect(acceptor->local(), 100s).value();
+      return tls::stream::connect(client_context, std::move(plain), "localhost", 100s).value();
+    };
+    auto peer = connect();
+    const faults world;
+    CHECK((ask(peer, "/large") == content));
+    CHECK((ask(peer, "/small") == content.substr(0, 300)));
+    CHECK(world.calls(eventer::system::call::sendfile) == 0);
+    REQUIRE(peer.write_all(get("/large", "Range: bytes=600000-\r\n"), 100s));
+    CHECK(body_of(peer) == "206");
+    {
+      auto silent = connect();
+      REQUIRE(silent.write_all(get("/huge"), 100s));
+      while (server.statistics().open > 1) eventer::sleep_for(10ms);
+    }
+    CHECK((ask(peer, "/large") == content));
+    peer.close();
+    CHECK(server.drain(100s, 0s) == 0);
+    CHECK(serving.join());
+  });
+  CHECK(open_descriptors() == before);
 }

@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <linux/openat2.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -15,6 +16,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -47,9 +49,9 @@ namespace eventer::inline EVENTER_ABI::system {
 // clang-format off
 enum class call {
   accept4, bind, chmod, close, connect, epoll_create1, epoll_ctl, epoll_wait, eventfd, fcntl, fstat, getpeername,
-  getsockname, getsockopt, kevent, kqueue, listen, lstat, madvise, mmap, mprotect, munmap, open, pipe2, poll,
-  pthread_create, read, readv, recv, recvmmsg, recvmsg, sched_getaffinity, send, sendmmsg, sendmsg, setsockopt,
-  shutdown, signalfd, socket, socketpair, timerfd_create, timerfd_settime, unlink, write, writev,
+  getsockname, getsockopt, kevent, kqueue, listen, lstat, madvise, mmap, mprotect, munmap, open, openat, openat2, pipe2,
+  poll, pread, preadv2, pthread_create, read, readv, recv, recvmmsg, recvmsg, sched_getaffinity, send, sendfile,
+  sendmmsg, sendmsg, setsockopt, shutdown, signalfd, socket, socketpair, timerfd_create, timerfd_settime, unlink, write, writev,
 };
 // clang-format on
 
@@ -166,6 +168,36 @@ inline int getpeername(int fd, sockaddr* address, socklen_t* size) noexcept {
 }
 inline int open(const char* path, int flags, mode_t mode = 0) noexcept {
   return detail::retrying(call::open, [=] { return ::open(path, flags, mode); });
+}
+inline int openat(int at, const char* path, int flags) noexcept {
+  return detail::retrying(call::openat, [=] { return ::openat(at, path, flags); });
+}
+// `resolve`: RESOLVE_BENEATH and its like. ENOSYS before Linux 5.6, EPERM in sandboxes that do not know it, EINVAL for
+// what this kernel does not know.
+inline int openat2(int at, const char* path, int flags, std::uint64_t resolve) noexcept {
+  return detail::retrying(call::openat2, [=] {
+    open_how how{};
+    how.flags = static_cast<decltype(how.flags)>(flags);
+    how.resolve = resolve;
+    return static_cast<int>(::syscall(SYS_openat2, at, path, &how, sizeof how));
+  });
+}
+inline ssize_t pread(int fd, void* data, std::size_t size, off_t offset) noexcept {
+  return detail::retrying(
+      call::pread, [=] { return ::pread(fd, data, size, offset); }, data);
+}
+// `flags`: RWF_NOWAIT, say. EOPNOTSUPP where the file's system does not know them.
+inline ssize_t preadv2(int fd, void* data, std::size_t size, off_t offset, int flags) noexcept {
+  iovec part{data, size};
+  return detail::retrying(
+      call::preadv2, [&] { return ::preadv2(fd, &part, 1, offset, flags); }, data);
+}
+// From a file to a socket; the file's own position is left alone. Raises SIGPIPE, unlike send with MSG_NOSIGNAL.
+inline ssize_t sendfile(int to, int from, off_t offset, std::size_t size) noexcept {
+  return detail::retrying(call::sendfile, [=] {
+    off_t at = offset;
+    return ::sendfile(to, from, &at, size);
+  });
 }
 inline int fstat(int fd, struct stat* status) noexcept {
   return detail::injected(call::fstat) ? -1 : ::fstat(fd, status);

@@ -6,6 +6,7 @@
 // goes without waiting.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <string>
 #include <string_view>
@@ -39,6 +40,31 @@ class output : slice_end {
     bytes_.append(with_the_rest);
     if (const std::error_code failure = send(stall)) return failure;
     return write(more.substr(with_the_rest.size()), stall);
+  }
+  // The same where more is sent at once, by somebody else: both leave together.
+  std::error_code send_before_more(duration stall) {
+    descriptor* const file = to_->file();
+    if (unsent() > 0 && file != nullptr && file->is_usable())
+      if (const auto tried = eventer::detail::try_write_before_more(*file, bytes_.data() + done_, unsent());
+          tried.is_done())
+        done_ += tried.value();
+    return send(stall);
+  }
+  // The same at once, with nothing of `more` copied that goes without waiting. `more` may lie in the loop's scratch
+  // buffer. Requires: it is not empty.
+  std::error_code send_borrowed(std::string_view more, duration stall) {
+    forget();
+    const cleared_at_end end{*this};
+    const std::string_view before = std::string_view(bytes_).substr(done_);
+    descriptor* const file = to_->file();
+    std::size_t taken = 0;
+    if (file != nullptr && file->is_usable())
+      if (const auto tried = eventer::detail::try_write_two(*file, before, more); tried.is_done())
+        taken = tried.value();
+    if (EVENTER_LIKELY(taken == before.size() + more.size())) return {};
+    std::string left(before.substr(std::min(taken, before.size())));  // who sends it meets the same error, if any
+    left.append(more.substr(taken - std::min(taken, before.size())));
+    return write(left, stall);
   }
   // As soon as the running coroutine waits for anything, what is here is sent as far as that goes.
   void send_when_waiting() noexcept {

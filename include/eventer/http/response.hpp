@@ -10,14 +10,17 @@
 #include <charconv>
 #include <concepts>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
 
+#include "eventer/base/unique_fd.hpp"
 #include "eventer/http/cookies.hpp"
 #include "eventer/http/date.hpp"
 #include "eventer/http/error.hpp"
 #include "eventer/http/fields.hpp"
+#include "eventer/http/file_options.hpp"
 #include "eventer/http/input.hpp"
 #include "eventer/http/output.hpp"
 #include "eventer/http/request_head.hpp"
@@ -25,9 +28,14 @@
 
 namespace eventer::inline EVENTER_ABI::http {
 
+class byte_ranges;
+struct byte_range;
+
 namespace detail {
 class exchange;
-}
+class file_handler;
+class served_file;
+}  // namespace detail
 
 class response {
  public:
@@ -155,6 +163,23 @@ class response {
     return {};
   }
 
+  // --- a file; defined in file_answer.hpp ---
+
+  // The file as the answer, or the ranges of it that were asked for; 304, 412 and 416 where the request's conditions
+  // say so. `name`: by whose end its type is known, where header() has set none. ETag, Last-Modified and Cache-Control
+  // that were set stay. Where a status other than 200 was set, all of it is sent with that one.
+  //
+  // Memory: a piece of 64 KB at most. The loop does not wait for the disk. A small file is sent as text() is, of a
+  // large one the last piece. The file is closed in any case. Completes, Errors: as write(); connection_aborted where
+  // the file has become shorter meanwhile, or can't be read: the connection is cut then. http::error is thrown, and is
+  // the answer, where it can't be sent at all: 404 for what is no regular file. Requires: not in a callback.
+  io_result<void> send_file(unique_fd file, std::string_view name, const file_options& with);
+  io_result<void> send_file(unique_fd file, std::string_view name);
+  // The same with a file that the program has chosen: links are followed. http::error: 404 where it is not there, 403
+  // where it must not be read, 503 where there is no descriptor left, with a line in the log.
+  io_result<void> send_file(const std::string& path, const file_options& with);
+  io_result<void> send_file(const std::string& path);
+
   bool head_sent() const noexcept { return head_sent_; }
   bool ended() const noexcept { return ended_; }
   // Of the body, sent or to be sent.
@@ -192,6 +217,7 @@ class response {
 
  private:
   friend class detail::exchange;
+  friend class detail::file_handler;
 
   response(detail::input& received, detail::output& to) noexcept : received_(&received), to_(&to) {}
 
@@ -265,6 +291,14 @@ class response {
     }
     return false;
   }
+
+  // See file_answer.hpp.
+  io_result<void> send_examined(const std::shared_ptr<detail::served_file>& opened, std::string_view name,
+                                const file_options& with);
+  void refuse_range(std::uint64_t size);
+  io_result<void> send_ranges(detail::served_file& file, const byte_ranges& asked, const file_options& with);
+  io_result<void> write_from(detail::served_file& file, byte_range part, const file_options& with);
+  io_result<void> cut_short(const detail::served_file& file);
 
   void begin_pieces() {
     if (has_no_body(status_))

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
@@ -19,6 +20,7 @@
 #include "eventer/base/buffer.hpp"
 #include "eventer/event/file_transport.hpp"
 #include "eventer/net/endpoint.hpp"
+#include "eventer/net/send_file_step.hpp"
 #include "eventer/net/stream_steps.hpp"
 
 namespace eventer::inline EVENTER_ABI {
@@ -84,6 +86,18 @@ class stream {
   }
   auto async_write_all(std::span<const const_buffer> from, std::size_t& done, time_limit limit = {}) {
     return operation(detail::write_gathered_step(from, &done), limit);
+  }
+
+  // Sends bytes of a file without copying them: `size` of them at most, from `offset` on, as many as the kernel takes,
+  // at least one. Completes: when it has taken some. What is not in the page cache is read first, which stops the
+  // thread. Returns: how many; 0 where the file has none there any more, or size is 0. Errors: operation_not_supported
+  // where this is not a plain socket (over TLS, say) or the file's system can't do it: then read it and write.
+  // Requires: the file stays open until the end.
+  io_result<std::size_t> send_file(int file, std::uint64_t offset, std::size_t size, time_limit limit = {}) {
+    return detail::perform<detail::send_file_step>(descriptor_, limit, file, offset, size);
+  }
+  auto async_send_file(int file, std::uint64_t offset, std::size_t size, time_limit limit = {}) {
+    return operation(detail::send_file_step(file, offset, size), limit);
   }
 
   // Fills several buffers in their order, as far as the bytes that are there go; otherwise as read_some.

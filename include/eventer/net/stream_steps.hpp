@@ -17,9 +17,9 @@
 namespace eventer::inline EVENTER_ABI::detail {
 
 // SIGPIPE must never reach the program: sockets say so in the call, for the rest it is blocked around the call and
-// consumed.
+// consumed. `asked`: for a call that may raise it and answer fewer bytes than that all the same, as sendfile does.
 template <class Write>
-ssize_t without_pipe_signal(const Write& write) {
+ssize_t without_pipe_signal(const Write& write, std::size_t asked = 0) {
   sigset_t pipe, old, pending;
   ::sigemptyset(&pipe);
   ::sigaddset(&pipe, SIGPIPE);
@@ -28,7 +28,8 @@ ssize_t without_pipe_signal(const Write& write) {
   ::pthread_sigmask(SIG_BLOCK, &pipe, &old);
   const ssize_t written = write();
   const int error = errno;
-  if (written < 0 && error == EPIPE && !pending_before) {
+  const bool may_be_raised = written < 0 ? error == EPIPE : static_cast<std::size_t>(written) < asked;
+  if (may_be_raised && !pending_before) {
     const timespec now{};
     while (::sigtimedwait(&pipe, nullptr, &now) == -1 && errno == EINTR) {
     }
@@ -115,13 +116,41 @@ EVENTER_ALWAYS_INLINE attempt try_read(descriptor& from, void* into, std::size_t
   from.note_read_would_block();
   return wait_or_end(from);
 }
-EVENTER_ALWAYS_INLINE attempt try_write(descriptor& to, const void* from, std::size_t size) {
-  const ssize_t written = write_without_signal(to, from, size);
+// What a call that writes has answered.
+EVENTER_ALWAYS_INLINE attempt attempt_of_write(descriptor& to, ssize_t written) {
   if (EVENTER_LIKELY(written >= 0)) {
     to.note_answered();
     return attempt::done(static_cast<std::size_t>(written));
   }
   return would_block(errno) ? attempt::wait_writable() : attempt::failed(errno);
+}
+EVENTER_ALWAYS_INLINE attempt try_write(descriptor& to, const void* from, std::size_t size) {
+  return attempt_of_write(to, write_without_signal(to, from, size));
+}
+// What follows at once is sent along with it: the kernel waits for that, for 200 ms at most.
+inline attempt try_write_before_more(descriptor& to, const void* from, std::size_t size) {
+  if (!to.is_socket()) return try_write(to, from, size);
+  return attempt_of_write(to, system::send(to.fd(), from, size, MSG_NOSIGNAL | MSG_MORE));
+}
+// Several buffers with one system call. Requires: no transport.
+inline attempt try_write_gathered(descriptor& to, iovec* parts, std::size_t count) {
+  if (EVENTER_UNLIKELY(!to.is_socket()))
+    return attempt_of_write(
+        to, without_pipe_signal([&] { return system::writev(to.fd(), parts, static_cast<int>(count)); }));
+  msghdr message{};
+  message.msg_iov = parts;
+  message.msg_iovlen = count;
+  return attempt_of_write(to, system::sendmsg(to.fd(), &message, MSG_NOSIGNAL));
+}
+// Two buffers, or only the first of them, likewise.
+inline attempt try_write_two(descriptor& to, const_buffer first, const_buffer second) {
+  if (first.size() == 0) return try_write(to, second.data(), second.size());
+  if (transport* const other = to.other(); other != nullptr) {
+    const const_buffer both[] = {first, second};
+    return attempt_of_write(to, other->write_parts(both, 2));
+  }
+  iovec parts[] = {{const_cast<char*>(first.data()), first.size()}, {const_cast<char*>(second.data()), second.size()}};
+  return try_write_gathered(to, parts, 2);
 }
 
 struct read_some_step : step_of<std::size_t> {
@@ -280,16 +309,7 @@ struct write_gathered_step : step_of<std::size_t> {
       const const_buffer rest = each.after(std::exchange(skipped, 0));
       if (rest.size() > 0) parts[used++] = {const_cast<char*>(rest.data()), rest.size()};
     }
-    ssize_t taken = 0;
-    if (EVENTER_LIKELY(to.is_socket())) {
-      msghdr message{};
-      message.msg_iov = parts;
-      message.msg_iovlen = used;
-      taken = system::sendmsg(to.fd(), &message, MSG_NOSIGNAL);
-    } else {
-      taken = without_pipe_signal([&] { return system::writev(to.fd(), parts, static_cast<int>(used)); });
-    }
-    return attempt_of(to, taken);
+    return try_write_gathered(to, parts, used);
   }
   // Out of line: its array would be in the frames of all that write.
   EVENTER_NOINLINE attempt try_transport(descriptor& to) const {
@@ -300,14 +320,7 @@ struct write_gathered_step : step_of<std::size_t> {
       const const_buffer rest = each.after(std::exchange(skipped, 0));
       if (rest.size() > 0) parts[used++] = rest;
     }
-    return used == 0 ? attempt::done() : attempt_of(to, to.other()->write_parts(parts, used));
-  }
-  static attempt attempt_of(descriptor& to, ssize_t taken) {
-    if (EVENTER_LIKELY(taken >= 0)) {
-      to.note_answered();
-      return attempt::done(static_cast<std::size_t>(taken));
-    }
-    return would_block(errno) ? attempt::wait_writable() : attempt::failed(errno);
+    return used == 0 ? attempt::done() : attempt_of_write(to, to.other()->write_parts(parts, used));
   }
   void skip(std::size_t bytes) noexcept {
     while (bytes > 0 && bytes >= left.front().size() - begun) {
