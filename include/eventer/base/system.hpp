@@ -6,7 +6,6 @@
 
 #include <fcntl.h>
 #include <linux/futex.h>
-#include <linux/openat2.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -172,15 +171,17 @@ inline int open(const char* path, int flags, mode_t mode = 0) noexcept {
 inline int openat(int at, const char* path, int flags) noexcept {
   return detail::retrying(call::openat, [=] { return ::openat(at, path, flags); });
 }
-// `resolve`: RESOLVE_BENEATH and its like. ENOSYS before Linux 5.6, EPERM in sandboxes that do not know it, EINVAL for
-// what this kernel does not know.
-inline int openat2(int at, const char* path, int flags, std::uint64_t resolve) noexcept {
-  return detail::retrying(call::openat2, [=] {
-    open_how how{};
-    how.flags = static_cast<decltype(how.flags)>(flags);
-    how.resolve = resolve;
-    return static_cast<int>(::syscall(SYS_openat2, at, path, &how, sizeof how));
-  });
+// How a path may be looked up; the values of <linux/openat2.h>, which systems older than Linux 5.6 do not have.
+enum resolve : std::uint64_t { no_magic_links = 0x02, beneath = 0x08, only_cached = 0x20 };
+// `how`: of resolve. ENOSYS before Linux 5.6, EPERM in sandboxes that do not know it, EINVAL for what this kernel does
+// not know.
+inline int openat2(int at, const char* path, int flags, std::uint64_t how) noexcept {
+  struct {
+    std::uint64_t flags, mode, resolve;
+  } const asked{static_cast<std::uint64_t>(flags), 0, how};
+  constexpr long number = 437;  // SYS_openat2, the same for every processor
+  return detail::retrying(call::openat2,
+                          [&] { return static_cast<int>(::syscall(number, at, path, &asked, sizeof asked)); });
 }
 inline ssize_t pread(int fd, void* data, std::size_t size, off_t offset) noexcept {
   return detail::retrying(

@@ -14,6 +14,16 @@
 
 namespace eventer::inline EVENTER_ABI::http::detail {
 
+// To the same with a slash behind it, so that links in its index lead beneath it. Relative, and as the client has
+// written it: whatever host and prefix it has used stay as they are, and no path can name another host or scheme.
+inline void redirect_to_folder(request& asked, response& answer) {
+  const std::string_view target = asked.target(), path = target.substr(0, target.find('?'));
+  std::string to = "./";
+  to.append(path.substr(path.rfind('/') + 1)).append(1, '/').append(target.substr(path.size()));
+  answer.redirect(to, 301);
+  answer.text("301 Moved Permanently\n");
+}
+
 class file_handler {
  public:
   // Errors: std::invalid_argument with a sentence where the directory can't be opened. `rule` begins it.
@@ -30,7 +40,7 @@ class file_handler {
     if (path.empty() || path.ends_with('/')) return send_index(path, answer);
     std::shared_ptr<served_file> file;
     const int error = find(path, file);
-    if (error == EISDIR) return redirect(asked, path, answer);
+    if (error == EISDIR) return redirect_to_folder(asked, answer);
     if (error != 0) refuse_file(error, path);
     (void)answer.send_examined(file, path, from_->options);
   }
@@ -84,15 +94,6 @@ class file_handler {
     }
     throw http::error(404);
   }
-  // To the same with a slash behind it, so that links in its index lead beneath it. Relative: whatever host and prefix
-  // the client has used stay as they are, and no path can name another host.
-  static void redirect(request& asked, const std::string& path, response& answer) {
-    std::string to = percent_encode(std::string_view(path).substr(path.rfind('/') + 1)) + '/';
-    if (!asked.query_string().empty()) to.append(1, '?').append(asked.query_string());
-    answer.redirect(to, 301);
-    answer.text("301 Moved Permanently\n");
-  }
-
   std::shared_ptr<const place> from_;
 };
 

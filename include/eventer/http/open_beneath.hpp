@@ -49,7 +49,7 @@ inline unique_fd walk_beneath(int root, const std::string& path) {
 // What the kernel has in memory. Empty: errno says why; EAGAIN where it would have to ask a disk, can't tell, or does
 // not know openat2.
 inline unique_fd open_cached(int at, const std::string& path, std::uint64_t resolve = 0) {
-  const int opened = system::openat2(at, path.c_str(), open_flags, resolve | RESOLVE_CACHED);
+  const int opened = system::openat2(at, path.c_str(), open_flags, resolve | system::only_cached);
   if (opened < 0 && (errno == ENOSYS || errno == EPERM || errno == EINVAL)) errno = EAGAIN;
   return unique_fd(opened);
 }
@@ -63,7 +63,7 @@ inline unique_fd open_beneath(int root, std::string path, lookup where = lookup:
                               bool may_use_openat2 = true) {
   path.erase(0, path.find_first_not_of('/'));
   if (path.empty()) path = ".";
-  constexpr std::uint64_t beneath = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
+  constexpr std::uint64_t beneath = system::beneath | system::no_magic_links;
   if (where == lookup::in_cache) return open_cached(root, path, beneath);
   constexpr int tries = 16;  // EAGAIN: somebody has renamed something meanwhile
   for (int i = 0; i < tries && may_use_openat2; ++i) {

@@ -135,19 +135,21 @@ class router {
   route& del(std::string_view path, F&& handler) {
     return add("DELETE", path, std::forward<F>(handler));
   }
-  // Serves what lies in a directory, for GET and HEAD: files("/static/", "/srv/www") answers "/static/a/b.css" with
-  // /srv/www/a/b.css. Conditional requests and ranges are answered as RFC 9110 says. A directory is redirected to its
-  // name with a slash, and answered with its index file; it is never listed. Names that begin with a dot are 404.
+  // Serves what lies in a directory, for GET and HEAD: files("/static", "/srv/www") answers "/static/a/b.css" with
+  // /srv/www/a/b.css, and redirects "/static" to "/static/", which a mount with a slash at its end leaves to others.
+  // Conditional requests and ranges are answered as RFC 9110 says. A directory is redirected to its name with a slash,
+  // and answered with its index file; it is never listed. Names that begin with a dot are 404.
   //
   // The directory is opened now, and stays that one, wherever its name leads later. Nothing outside of it is opened:
   // links in it that lead out are 404. Another route of the mount goes first where it is more specific.
   // Errors: std::invalid_argument with a sentence where there is no such directory, or the mount is none.
   route& files(std::string_view mount, const std::string& directory, file_options with = {}) {
     const std::string rule = "files at " + eventer::detail::quoted(mount);
-    if (!mount.starts_with('/') || !mount.ends_with('/'))
-      detail::refuse_argument(rule + ": a mount begins and ends with a slash, such as / or /static/");
+    if (!mount.starts_with('/')) detail::refuse_argument(rule + ": a mount begins with a slash, such as / or /static");
     detail::file_handler handler(rule, directory, std::move(with));
-    return get(std::string(mount) + "{path...}", std::move(handler));
+    if (mount.ends_with('/')) return get(std::string(mount) + "{path...}", std::move(handler));
+    get(mount, &detail::redirect_to_folder);
+    return get(std::string(mount) + "/{path...}", std::move(handler));
   }
   // Around every request, in the order of the calls, also around those that no route serves.
   template <is_middleware F>
