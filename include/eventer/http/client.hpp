@@ -55,8 +55,11 @@ class client {
   // The same for C++20 coroutines, or to do something else meanwhile: in a coroutine of its own, whose handle is joined
   // or awaited. co_await client.async_get(url).
   auto async_send(client_request request) const {
+    // On the heap, as the empty parts of a request hold what lay there before, which looks like captured addresses.
     return spawn(spawn_options{.name = "http client"},
-                 [self = *this, request = std::move(request)]() mutable { return self.send(std::move(request)); });
+                 [self = *this, asked = std::make_unique<client_request>(std::move(request))] {
+                   return self.send(std::move(*asked));
+                 });
   }
   auto async_get(std::string_view url, const request_options& with = {}) const {
     return async_send(std::move(client_request("GET", url).apply(with)));
