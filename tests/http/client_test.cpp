@@ -277,7 +277,8 @@ TEST_CASE("so many idle connections are kept, of one origin and of all") {
     const http::client ask({.max_idle = 3, .max_idle_of_all = 4});
     const auto load = [ask](const std::string& url) {
       std::vector<eventer::join_handle<std::string>> all;
-      for (int i = 0; i < 8; ++i) all.push_back(eventer::spawn([ask, url] { return told(ask.get(url)); }));
+      const auto kept = std::make_shared<const std::string>(url);
+      for (int i = 0; i < 8; ++i) all.push_back(eventer::spawn([ask, kept] { return told(ask.get(*kept)); }));
       for (auto& each : all) CHECK(each.join() == "200 slow");
     };
     load(first.url("/slow"));
