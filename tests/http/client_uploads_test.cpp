@@ -30,7 +30,12 @@ http::router counting_routes() {
            [](http::request& asked, http::response& answer) {
              auto part = std::make_unique<std::array<char, 30'000>>();
              std::size_t total = 0;
-             while (const auto got = asked.read_some(*part)) total += *got;
+             for (;;) {
+               const auto got = asked.read_some(*part);
+               if (!got && got.error() != eventer::errc::end_of_stream) return;  // answered with 400 or 408
+               if (!got) break;
+               total += *got;
+             }
              answer.text(std::to_string(total) + (asked.content_length() ? " as announced" : " in chunks"));
            })
       .body_limit(std::uint64_t{1} << 40);
@@ -41,7 +46,7 @@ http::router counting_routes() {
 }  // namespace
 
 TEST_CASE("a body is made while it is sent, in chunks or as announced") {
-  run_virtually([] {
+  eventer::run([] {
     const real_server server(counting_routes());
     const http::client ask;
     CHECK(told(ask.send(upload(server.url(), 1000, 10'000))) == "200 10000000 in chunks");
@@ -61,13 +66,13 @@ TEST_CASE("a body is made while it is sent, in chunks or as announced") {
 }
 
 TEST_CASE("a final answer that comes before the request is whole ends it, and is the caller's") {
-  run_virtually([] {
+  eventer::run([] {
     for (const bool closes : {false, true}) {
       CAPTURE(closes);
       const scripted_server server([closes](scripted_peer& peer, int) {
         while (peer.unread().find("\r\n\r\n") == std::string::npos)
           if (!peer.more()) return;
-        eventer::sleep_for(1s);  // the client has filled the pipe, and waits
+        eventer::sleep_for(50ms);  // the client has filled the pipe, and waits
         peer.send("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nno!");
         if (!closes) eventer::sleep_for(1000s);
       });
@@ -168,7 +173,8 @@ http::router ordinary_routes() {
   routes.get("/to", [](http::request&, http::response& answer) { answer.redirect("/slow"); });
   return routes;
 }
-// In each of the ways in which a client waits. Every answer that comes is right, whatever fails.
+// In each of the ways in which a client waits. Less is sent than a pipe holds: the kernel opens a full one again by a
+// clock of its own, which virtual time does not wait for. Every answer that comes is right, whatever fails.
 int wrong_answers(const http::client& ask, const real_server& server, int& right) {
   int wrong = 0;
   const auto check = [&](eventer::io_result<http::client_response> answer, std::string_view expected) {
@@ -178,7 +184,7 @@ int wrong_answers(const http::client& ask, const real_server& server, int& right
     *body == expected ? ++right : ++wrong;
   };
   check(ask.get(server.url()), "hello");
-  check(ask.send(upload(server.url(), 40, 100'000)), "4000000 in chunks");
+  check(ask.send(upload(server.url(), 40, 1000)), "40000 in chunks");
   check(ask.get(server.url("/to")), "piecepiecepiece");
   check(ask.send(std::move(http::client_request("PUT", server.url()).body("", "body").expect_continue())),
         "4 as announced");
@@ -238,7 +244,7 @@ TEST_CASE("a client that is cancelled at any moment leaves nothing behind, and t
         for (int i = 0; i < 100; ++i) {
           auto to = ask.get(*address + "to");
           if (!to || to->body().value() != "piecepiecepiece") return false;
-          if (told(ask.send(upload(*address, 40, 100'000))) != "200 4000000 in chunks") return false;
+          if (told(ask.send(upload(*address, 40, 1000))) != "200 40000 in chunks") return false;
         }
         return true;
       });

@@ -43,19 +43,21 @@ class client_connection {
   // would be taken for the answer to the next one. Costs a system call.
   bool is_quiet() noexcept {
     descriptor* const file = stream_.file();
-    if (file == nullptr || !file->is_usable()) return false;
+    if (file == nullptr || !file->is_usable() || !has_nothing_left()) return false;
     char byte;
-    // Decrypted bytes are in the layer; what it finds below, tickets say, it takes for itself.
-    if (transport* const layer = file->other(); layer != nullptr && layer->read(&byte, 1) >= 0) return false;
-    if (file->other() != nullptr && !would_block(errno)) return false;
     const ssize_t got = system::recv(file->fd(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    return got < 0 && (would_block(errno) || errno == EINTR);
+    return got < 0 && (eventer::detail::would_block(errno) || errno == EINTR);
+  }
+  // Whether the layer over the socket, if there is one, holds no decrypted bytes. What it finds below, tickets say, it
+  // takes for itself.
+  bool has_nothing_left() noexcept {
+    transport* const layer = stream_.file()->other();
+    char byte;
+    return layer == nullptr || (layer->read(&byte, 1) < 0 && eventer::detail::would_block(errno));
   }
 
  private:
   explicit client_connection(any_stream&& stream) noexcept : stream_(std::move(stream)) {}
-
-  static bool would_block(int error) noexcept { return error == EAGAIN || error == EWOULDBLOCK; }
 
   static io_result<any_stream> connect(const client_settings& with, const url& to, time_point deadline) {
     const std::string& other = with.options.connect_to;

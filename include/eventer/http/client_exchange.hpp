@@ -26,13 +26,20 @@ namespace eventer::inline EVENTER_ABI::http::detail {
 class client_exchange final : body_writer {
  public:
   client_exchange(client_pool& pool, url to, const client_request& request, time_point deadline)
-      : settings_(pool.settings()),
+      : pool_(pool.shared_from_this()),
+        settings_(pool.settings()),
         to_(std::move(to)),
         lease_(std::make_unique<client_pool::lease>(pool, to_.origin())),
+        in_owned_(pool.take_buffers()),
+        in_(*in_owned_),
         body_(in_, nullptr),
         deadline_(deadline),
         to_head_(request.method_ == "HEAD"),
         body_limit_(request.body_limit_.value_or(settings_.options.body)) {}
+
+  client_exchange(const client_exchange&) = delete;
+  client_exchange& operator=(const client_exchange&) = delete;
+  ~client_exchange() { pool_->give_back(std::move(in_owned_)); }
 
   // Sends it and reads the answer's head. Errors: see client::send.
   std::error_code run(client_request& request) {
@@ -307,10 +314,12 @@ class client_exchange final : body_writer {
   };
   static constexpr std::size_t heard_at_once = 4 << 10;
 
-  const client_settings& settings_;  // the lease's, and then the client's
+  const std::shared_ptr<client_pool> pool_;
+  const client_settings& settings_;
   const url to_;
   std::unique_ptr<client_pool::lease> lease_;
-  input in_;
+  std::unique_ptr<input> in_owned_;
+  input& in_;
   std::string out_;
   answer_scanner scanner_;
   answer_head head_;

@@ -18,6 +18,7 @@
 #include "eventer/base/process_mark.hpp"
 #include "eventer/coro/sync/semaphore.hpp"
 #include "eventer/http/client_connection.hpp"
+#include "eventer/http/input.hpp"
 
 namespace eventer::inline EVENTER_ABI::http {
 
@@ -66,6 +67,7 @@ class client_pool : continuation, public std::enable_shared_from_this<client_poo
   client_pool(std::shared_ptr<const client_settings> with, std::weak_ptr<client_pools> all)
       : continuation(&on_wake), with_(std::move(with)), all_(std::move(all)), loop_(scheduler::current()) {
     set(node_flag::background);
+    spare_.reserve(spares_at_most);
     loop_->attach(*this);
   }
   client_pool(const client_pool&) = delete;
@@ -139,7 +141,21 @@ class client_pool : continuation, public std::enable_shared_from_this<client_poo
   }
   void close_idle() { idle_.clear(), forget_idle_origins(); }
 
+  // Buffers for an exchange, and back.
+  std::unique_ptr<input> take_buffers() {
+    if (spare_.empty()) return std::make_unique<input>();
+    auto last = std::move(spare_.back());
+    spare_.pop_back();
+    return last;
+  }
+  void give_back(std::unique_ptr<input> buffers) noexcept {
+    buffers->reset();
+    if (spare_.size() < spares_at_most) spare_.push_back(std::move(buffers));  // there is room: see the constructor
+  }
+
  private:
+  static constexpr std::size_t spares_at_most = 32;
+
   struct idle_connection {
     origin* to;
     std::unique_ptr<client_connection> connection;
@@ -184,7 +200,7 @@ class client_pool : continuation, public std::enable_shared_from_this<client_poo
     const client_options& options = with_->options;
     const duration limit = std::min(client_settings::without_zero(options.idle), server_idle);
     if (has_ended_ || limit <= duration::zero() || options.max_idle == 0 || options.max_idle_of_all == 0) return;
-    if (!what->is_quiet()) return;
+    if (!what->stream().is_open() || !what->has_nothing_left()) return;  // all else is seen when it is taken
     const auto is_of = [&of](const idle_connection& each) { return each.to == &of; };
     if (of.idle >= options.max_idle) remove(index_of(std::find_if(idle_.begin(), idle_.end(), is_of)));
     if (idle_.size() >= options.max_idle_of_all) drop(0);
@@ -249,6 +265,7 @@ class client_pool : continuation, public std::enable_shared_from_this<client_poo
   scheduler* loop_;   // nullptr once it has ended
   std::map<std::string, std::unique_ptr<origin>, std::less<>> origins_;
   std::vector<idle_connection> idle_;  // the one that was used last is the last
+  std::vector<std::unique_ptr<input>> spare_;
   time_point wakes_at_ = no_deadline;
   client_statistics counts_;
   process_mark process_;
