@@ -1,6 +1,8 @@
 // A handler that passes a request on to another server, and its answer back: what examples/proxy serves.
 #pragma once
 
+#include <strings.h>
+
 #include <array>
 #include <eventer/eventer.hpp>
 #include <eventer/http.hpp>
@@ -8,19 +10,23 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <system_error>
 
 namespace http = eventer::http;
 
-// What is said from one hop to the next, and ends here (RFC 9110 7.6.1); and what the library says by itself.
-inline bool is_of_this_hop(std::string_view name, http::value connection) {
+inline bool is_same_name(std::string_view a, std::string_view b) {
+  return a.size() == b.size() && ::strncasecmp(a.data(), b.data(), a.size()) == 0;
+}
+// What is said from one hop to the next, and ends here (RFC 9110 7.6.1); and what the library says by itself. `of` is a
+// request or an answer.
+template <class Message>
+bool is_of_this_hop(const Message& of, std::string_view name) {
   for (const std::string_view each :
        {"Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Proxy-Authorization", "TE", "Trailer",
         "Transfer-Encoding", "Upgrade", "Content-Length", "Expect", "Host"})
-    if (http::detail::equals_any_case(name, each)) return true;
-  for (std::string_view list = connection; !list.empty();)
-    if (http::detail::equals_any_case(http::detail::take_element(list), name)) return true;
-  return false;
+    if (is_same_name(name, each)) return true;
+  return of.has_token("Connection", name);
 }
 
 struct proxy {
@@ -34,9 +40,8 @@ struct proxy {
     if (!from_upstream) fail(asked, from_upstream.error());
     const auto back = std::make_unique<http::client_response>(std::move(*from_upstream));
     answer.status(back->status(), back->reason());
-    const http::value connection = back->header("Connection");
     for (std::size_t i = 0; i < back->header_count(); ++i)
-      if (const http::header_field each = back->header(i); !is_of_this_hop(each.name, connection))
+      if (const http::header_field each = back->header(i); !is_of_this_hop(*back, each.name))
         answer.add_header(each.name, each.value);
     answer.add_header("Via", "1.1 eventer");
     if (const auto length = length_of(asked, *back)) answer.content_length(*length);
@@ -59,14 +64,16 @@ struct proxy {
     const std::string_view target = asked.target();
     const auto absolute = http::url::parse(target);
     http::client_request result(asked.method(), std::string(upstream).append(absolute ? absolute->target() : target));
-    const http::value connection = asked.header("Connection");
-    for (std::size_t i = 0; i < asked.header_count(); ++i)
-      if (const http::header_field each = asked.header(i); !is_of_this_hop(each.name, connection))
-        if (!http::detail::equals_any_case(each.name, "X-Forwarded-For")) result.add_header(each.name, each.value);
+    std::string clients;  // all that are known, in their order
+    for (std::size_t i = 0; i < asked.header_count(); ++i) {
+      const http::header_field each = asked.header(i);
+      if (is_same_name(each.name, "X-Forwarded-For"))
+        clients.append(each.value).append(", ");
+      else if (!is_of_this_hop(asked, each.name))
+        result.add_header(each.name, each.value);
+    }
     if (!asked.host().empty()) result.header("Host", asked.host()).header("X-Forwarded-Host", asked.host());
-    const http::value before = asked.header("X-Forwarded-For");
-    const std::string peer = asked.peer().host();
-    result.header("X-Forwarded-For", before ? std::string(before).append(", ").append(peer) : peer);
+    result.add_header("X-Forwarded-For", clients.append(asked.peer().host()));
     result.add_header("Via", asked.minor_version() == 1 ? "1.1 eventer" : "1.0 eventer");
     if (asked.content_length() == 0) return result;
     // A request is on the heap, and may be referred to.

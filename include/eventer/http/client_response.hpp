@@ -45,6 +45,8 @@ class client_response {
   std::size_t header_count() const noexcept { return head().field_count(); }
   // In the order in which they were sent. Requires: i < header_count().
   header_field header(std::size_t i) const noexcept { return head().field(i); }
+  // Whether a field that is a list names `token`: has_token("Vary", "accept").
+  bool has_token(std::string_view name, std::string_view token) const noexcept { return head().has_token(name, token); }
   // Bytes, where the server has said how many; nothing for chunks, and for bodies that end with the connection.
   std::optional<std::uint64_t> content_length() const noexcept {
     if (head().body() == body_kind::none) return 0;
