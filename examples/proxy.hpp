@@ -22,9 +22,19 @@ inline bool is_same_name(std::string_view a, std::string_view b) {
 // request or an answer.
 template <class Message>
 bool is_of_this_hop(const Message& of, std::string_view name) {
-  for (const std::string_view each :
-       {"Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Proxy-Authorization", "TE", "Trailer",
-        "Transfer-Encoding", "Upgrade", "Content-Length", "Expect", "Host"})
+  static constexpr std::string_view all[] = {"Connection",
+                                             "Keep-Alive",
+                                             "Proxy-Connection",
+                                             "Proxy-Authenticate",
+                                             "Proxy-Authorization",
+                                             "TE",
+                                             "Trailer",
+                                             "Transfer-Encoding",
+                                             "Upgrade",
+                                             "Content-Length",
+                                             "Expect",
+                                             "Host"};
+  for (const std::string_view each : all)
     if (is_same_name(name, each)) return true;
   return of.has_token("Connection", name);
 }

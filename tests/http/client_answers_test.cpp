@@ -1,5 +1,7 @@
 // Servers that break off, lie, dawdle and flood: a client gives an answer that is whole, or an error; and never what
 // was meant for somebody else.
+#include <atomic>
+
 #include "../virtual_run.hpp"
 #include "scripted_server.hpp"
 
@@ -273,6 +275,41 @@ TEST_CASE("a server that answers and closes at once, while requests go out, make
       }));
     for (auto& each : all) CHECK(each.join() == 0);
   });
+}
+
+TEST_CASE("a server on another processor that closes while the next request is on its way makes no request fail") {
+  eventer::loop_pool servers(1);
+  servers.start();
+  const auto stop = std::make_shared<std::atomic<bool>>(false);
+  auto acceptor = std::make_shared<eventer::tcp_acceptor>(eventer::tcp_acceptor::listen("127.0.0.1:0").value());
+  const std::string url = "http://" + acceptor->local().to_string();
+  auto serving = servers[0].spawn([acceptor, stop] {
+    for (int number = 0; !*stop; ++number) {
+      auto stream = acceptor->accept(10ms);
+      if (!stream) continue;
+      (void)eventer::spawn([number, stream = std::move(*stream)]() mutable {
+        scripted_peer peer(std::move(stream));
+        if (peer.request().empty()) return;
+        peer.send(ok_with("x"));
+        eventer::sleep_for(std::chrono::microseconds(number % 20 * 10));
+      });
+    }
+    acceptor->close();
+  });
+  eventer::run([url] {
+    const http::client ask;
+    int failed = 0;
+    for (int i = 0; i < 5000; ++i) {
+      if (told(ask.get(url)) != "200 x") ++failed;
+      eventer::sleep_for(std::chrono::microseconds(i % 7 * 20));
+    }
+    CHECK(failed == 0);
+    CHECK(ask.statistics().reused > 0);
+  });
+  *stop = true;
+  serving.join();
+  servers.stop();
+  servers.join();
 }
 
 TEST_CASE("a flood of interim answers, a dripping head and a dripping body come to an end") {
