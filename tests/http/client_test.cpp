@@ -157,6 +157,18 @@ TEST_CASE("bad URLs, and servers that are not there, are errors") {
   });
 }
 
+TEST_CASE("https without TLS is an error that says what to do") {
+  eventer::run([] {
+    // In this program another unit may have put it there.
+    auto& security = http::detail::default_client_security();
+    const auto before = security.exchange(nullptr);
+    const std::string got = told(http::client().get("https://127.0.0.1:1/"));
+    security.store(before);
+    CHECK(got == sentence(http::errc::no_tls));
+    CHECK(got.find("eventer/https_client.hpp") != std::string::npos);
+  });
+}
+
 TEST_CASE("an idle connection is closed in time, though nobody asks for it, and does not keep its loop running") {
   eventer::manual_clock clock;
   const auto before = open_descriptors();
