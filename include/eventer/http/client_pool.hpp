@@ -23,9 +23,10 @@
 namespace eventer::inline EVENTER_ABI::http {
 
 struct client_statistics {
-  std::size_t idle = 0, in_use = 0;  // connections
-  std::uint64_t opened = 0;          // all
-  std::uint64_t reused = 0;          // requests that were sent on one that had been kept
+  std::size_t idle = 0;      // connections that are kept
+  std::size_t in_use = 0;    // those in use, and requests that wait for one
+  std::uint64_t opened = 0;  // all
+  std::uint64_t reused = 0;  // requests that were sent on one that had been kept
 };
 
 namespace detail {
