@@ -15,9 +15,12 @@ namespace bench {
 
 inline bool has_nginx() { return std::system("command -v nginx >/dev/null 2>&1") == 0; }
 
-// `listen`: further parameters of that directive, such as "ssl"; `settings`: further directives of the server. A folder
-// with its configuration is made, and left to the system to be removed.
-[[noreturn]] inline void run_nginx(const char* listen, const std::string& settings) {
+// `listen`: further parameters of that directive, such as "ssl"; `settings`: further directives of the server; `hello`:
+// of its location /hello; `more`: what stands beside the server. A folder with its configuration is made, and left to
+// the system to be removed.
+[[noreturn]] inline void run_nginx(const char* listen, const std::string& settings,
+                                   const std::string& hello = "return 200 \"Hello world.\\n\";",
+                                   const std::string& more = "") {
   char folder[] = "/tmp/bench_nginx_XXXXXX";
   check(::mkdtemp(folder) != nullptr, "mkdtemp");
   int port = 0;
@@ -31,9 +34,10 @@ inline bool has_nginx() { return std::system("command -v nginx >/dev/null 2>&1")
       "events { worker_connections 20480; }\n"
       "http { access_log off; keepalive_requests 100000000; keepalive_timeout 600s; default_type text/plain;\n"
       "client_body_temp_path %s; proxy_temp_path %s; fastcgi_temp_path %s; uwsgi_temp_path %s; scgi_temp_path %s;\n"
-      "server { listen 127.0.0.1:%d %s backlog=4096; tcp_nodelay on; %s\n"
-      "location /hello { return 200 \"Hello world.\\n\"; } } }\n",
-      folder, folder, folder, folder, folder, folder, folder, port, listen, settings.c_str());
+      "%s server { listen 127.0.0.1:%d %s backlog=4096; tcp_nodelay on; %s\n"
+      "location /hello { %s } } }\n",
+      folder, folder, folder, folder, folder, folder, folder, more.c_str(), port, listen, settings.c_str(),
+      hello.c_str());
   std::fclose(file);
   const int silent = ::open("/dev/null", O_WRONLY);
   ::dup2(silent, 2);
@@ -42,5 +46,13 @@ inline bool has_nginx() { return std::system("command -v nginx >/dev/null 2>&1")
   ::_exit(127);
 }
 [[noreturn]] inline void serve_nginx() { run_nginx("", ""); }
+// As a proxy in front of another server, to which connections are kept.
+[[noreturn]] inline void proxy_nginx(int upstream) {
+  run_nginx("", "",
+            "proxy_pass http://behind; proxy_http_version 1.1; proxy_set_header Connection \"\"; "
+            "proxy_set_header Host $host; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;",
+            "upstream behind { server 127.0.0.1:" + std::to_string(upstream) +
+                "; keepalive 512; keepalive_requests 100000000; keepalive_timeout 600s; }");
+}
 
 }  // namespace bench

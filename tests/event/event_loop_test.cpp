@@ -324,3 +324,33 @@ TEST_CASE("a joiner that gave up on another loop's coroutine leaves nothing behi
   }
   CHECK(token.use_count() == 1);
 }
+
+TEST_CASE("what waits in the background is told of its loop's end, and does not keep run from returning") {
+  struct waits : eventer::continuation {
+    waits() : continuation(&on_wake) { set(eventer::node_flag::background); }
+    static void on_wake(continuation& who) {
+      static_cast<waits&>(who).told = who.wake;
+      eventer::scheduler::forget(who);
+    }
+    eventer::wake_reason told = eventer::wake_reason::parked;
+  };
+  waits one, forgotten;
+  {
+    eventer::event_loop loop;
+    loop.post([which = &one, other = &forgotten] {
+      eventer::scheduler& here = *eventer::scheduler::current();
+      here.attach(*other);
+      here.attach(*which);
+      here.arm(*which, here.now() + 1h);
+      eventer::scheduler::forget(*other);
+    });
+    loop.run();
+    CHECK(one.told == eventer::wake_reason::parked);
+    auto something = loop.spawn([] { eventer::sleep_for(1ms); });
+    loop.run();
+    CHECK(something.done());
+    CHECK(one.told == eventer::wake_reason::parked);
+  }
+  CHECK(one.told == eventer::wake_reason::canceled);
+  CHECK(forgotten.told == eventer::wake_reason::parked);
+}
