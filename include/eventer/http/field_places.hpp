@@ -37,6 +37,12 @@ class field_places {
       if (const header_field each = field(i); equals_any_case(each.name, name)) return each.value;
     return std::nullopt;
   }
+  // How many fields of this name there are.
+  std::size_t count(std::string_view name) const noexcept {
+    std::size_t found = 0;
+    for (std::size_t i = 0; i < field_count_; ++i) found += equals_any_case(field(i).name, name);
+    return found;
+  }
   // Whether one of the fields of this name, which are lists of tokens, names it, in any case and without parameters:
   // has_token("Upgrade", "websocket").
   bool has_token(std::string_view name, std::string_view token) const noexcept {
