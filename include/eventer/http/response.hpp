@@ -196,7 +196,7 @@ class response {
   // The same when the handler and what is around it have returned, if nobody chooses another status until then:
   // `next` gets the connection when this request holds nothing any more. Errors: not_upgradable, and `next` is gone.
   io_result<void> upgrade_later(std::string_view protocol, std::unique_ptr<heir> next) {
-    if (ended_ || !can_upgrade(protocol)) return make_error_code(errc::not_upgradable);
+    if (!can_upgrade(protocol)) return make_error_code(errc::not_upgradable);
     heir_ = std::move(next);
     protocol_.assign(protocol);
     status_ = 101;
@@ -271,7 +271,7 @@ class response {
 
   bool can_upgrade(std::string_view protocol) const noexcept {
     const bool has_body = asked_->body() != body_kind::none;  // which must not be taken for the other protocol
-    return !head_sent_ && !has_body && asked_->wants_upgrade() && asked_->has_token("upgrade", protocol);
+    return !head_sent_ && !ended_ && !has_body && asked_->wants_upgrade() && asked_->has_token("upgrade", protocol);
   }
   io_result<void> send_upgrade(std::string_view protocol) {
     head_sent_ = ended_ = close_ = true;

@@ -97,8 +97,8 @@ class frame_receiver {
       payload_left_ -= count;
     }
     from_.remove_prefix(count);
-    if (!in_head || head_size_ < head_wanted()) return static_cast<ssize_t>(count);
-    payload_left_ = payload_size();
+    if (!in_head || head_size_ < 2 || head_size_ != 2 + length_bytes()) return static_cast<ssize_t>(count);
+    payload_left_ = payload_size();  // the mask comes first, if there is one
     refused_code_ = judge_head();
     return refused_code_ == 0 ? static_cast<ssize_t>(count) : -1;
   }
@@ -113,7 +113,12 @@ class frame_receiver {
     const int length = head_[1] & 0x7f;
     return length < 126 ? 0 : length == 126 ? 2 : 8;
   }
-  std::size_t head_wanted() const noexcept { return head_size_ < 2 ? 2 : 2 + length_bytes() + (is_masked() ? 4 : 0); }
+  // As far as it is known how much there is of it.
+  std::size_t head_wanted() const noexcept {
+    if (head_size_ < 2) return 2;
+    const std::size_t with_length = 2 + length_bytes();
+    return head_size_ < with_length || !is_masked() ? with_length : with_length + 4;
+  }
   std::uint64_t payload_size() const noexcept {
     if (length_bytes() == 0) return head_[1] & 0x7f;
     std::uint64_t size = 0;

@@ -114,7 +114,7 @@ class websocket_link {
   // --- ending ---
 
   // Says so, and waits for the peer's answer; whoever reads meanwhile gets it.
-  io_result<void> close(std::uint16_t code, std::string_view reason) {
+  EVENTER_NOINLINE io_result<void> close(std::uint16_t code, std::string_view reason) {
     if (!websocket_close::may_be_sent(code)) return make_error_code(websocket_errc::bad_code);
     if (reason.size() > longest_reason) return make_error_code(websocket_errc::too_long);
     if (!is_utf8(reason)) return make_error_code(websocket_errc::bad_text);
@@ -136,7 +136,7 @@ class websocket_link {
 
  private:
   static constexpr std::size_t longest_ping = 125, longest_reason = 123;
-  static constexpr std::size_t masked_at_once = 16 << 10;
+  static constexpr std::size_t copied_at_once = 16 << 10;
   static constexpr duration linger_time = std::chrono::seconds(2);
 
   static duration positive(duration limit) noexcept { return limit <= duration::zero() ? duration::max() : limit; }
@@ -327,13 +327,16 @@ class websocket_link {
     if (here_ == websocket_side::server) {
       (void)frame->append_head(bytes);
       frame.give_back();
-      return part.ended(part.write(bytes, payload));
+      const std::string_view with_the_head = payload.substr(0, copied_at_once);
+      bytes.append(with_the_head);
+      const std::error_code failure = part.write(bytes);
+      return part.ended(failure ? failure : part.write(payload.substr(with_the_head.size())));
     }
     std::error_code failure;
     while (!failure && !frame->ended()) {
       bytes.clear();
-      failure = frame->append_piece(bytes, masked_at_once) ? part.write(bytes, {})
-                                                           : std::make_error_code(std::errc::io_error);
+      failure =
+          frame->append_piece(bytes, copied_at_once) ? part.write(bytes) : std::make_error_code(std::errc::io_error);
     }
     return part.ended(failure);
   }
@@ -344,43 +347,32 @@ class websocket_link {
     sending(const sending&) = delete;
     sending& operator=(const sending&) = delete;
     ~sending() {
-      if (!ended_ && total_ + done_ > 0) link_.fail(make_error_code(websocket_errc::broken));
+      if (!ended_ && has_begun_) link_.fail(make_error_code(websocket_errc::broken));
     }
 
-    // While the peer takes something the time begins anew.
-    std::error_code write(std::string_view first, std::string_view second) {
-      for (;;) {
-        const const_buffer parts[] = {const_buffer(first.data(), first.size()),
-                                      const_buffer(second.data(), second.size())};
+    std::error_code write(std::string_view left) {
+      while (!left.empty()) {
         const time_point end = after(link_.write_stall_);
-        const auto sent = link_.stream_.write_all(parts, done_, end);
-        total_ += done_;
-        const std::size_t of_first = std::min(std::exchange(done_, 0), first.size());
-        if (sent) return {};
-        const bool goes_on = sent.error() == std::errc::timed_out && total_ > seen_;
-        if (!goes_on) return limit_or(sent.error(), end);
-        second.remove_prefix(total_ - seen_ - of_first);
-        first.remove_prefix(of_first);
-        seen_ = total_;
+        const auto taken = link_.stream_.write_some(left, end);
+        // A deadline_scope that ends before anything was sent is the caller's matter.
+        if (!taken) {
+          is_over_ = has_begun_ || taken.error() != std::errc::timed_out || now() >= end;
+          return taken.error();
+        }
+        has_begun_ = true;
+        left.remove_prefix(*taken);
       }
+      return {};
     }
     std::error_code ended(std::error_code failure) {
       ended_ = true;
-      if (!failure) return failure;
-      if (total_ > 0 || !is_passing_) link_.fail(failure);
+      if (failure && (is_over_ || has_begun_)) link_.fail(failure);
       return failure;
     }
 
    private:
-    // A deadline_scope that ends before anything was sent is the caller's matter.
-    std::error_code limit_or(std::error_code failure, time_point end) {
-      is_passing_ = failure == std::errc::timed_out && now() < end;
-      return failure;
-    }
-
     websocket_link& link_;
-    std::size_t total_ = 0, done_ = 0, seen_ = 0;
-    bool ended_ = false, is_passing_ = false;
+    bool has_begun_ = false, is_over_ = false, ended_ = false;
   };
 
   // --- ending ---
