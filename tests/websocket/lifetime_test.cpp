@@ -178,7 +178,8 @@ TEST_CASE("a server that drains: each handler is told, may say goodbye, and 1001
     busy.close();
     drains.join();
     CHECK(*cut == 0);
-    CHECK(*told == "dDlateed");
+    std::sort(told->begin(), told->end());  // who is told first is nobody's concern
+    CHECK(*told == "Daddeelt");
     eventer::sleep_for(1ms);
     CHECK(*run.returned);
   });

@@ -291,7 +291,7 @@ TEST_CASE("a silent peer is asked, and given up when it does not answer") {
         CHECK(all->code == each.code);
       }
       if (!each.told.empty()) CHECK(*pings == each.told);
-      if (std::string_view(each.what) == "there") CHECK(*pings == "I<>I<>I<>I<>I<>I<>I<>I<>I<>");
+      if (std::string_view(each.what) == "there") CHECK(pings->starts_with("I<>I<>I<>I<>I<>I<>I<>I<>I<>"));
       peer.close();
       client.join();
       eventer::sleep_for(10s);

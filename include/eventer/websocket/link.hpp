@@ -10,18 +10,19 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 
 #include "eventer/coro/cancelled.hpp"
 #include "eventer/coro/sync/manual_reset_event.hpp"
-#include "eventer/coro/sync/mutex.hpp"
 #include "eventer/net/any_stream.hpp"
 #include "eventer/websocket/frame_receiver.hpp"
 #include "eventer/websocket/frame_sender.hpp"
 #include "eventer/websocket/options.hpp"
 #include "eventer/websocket/pool.hpp"
+#include "eventer/websocket/turn.hpp"
 
 namespace eventer::inline EVENTER_ABI::http {
 
@@ -68,11 +69,11 @@ class websocket_link {
   websocket_link(any_stream&& stream, websocket_side here, const websocket_options& options, std::string_view received)
       : stream_(std::move(stream)),
         max_message_(options.max_message),
-        ping_every_(positive(options.ping_every)),
-        pong_within_(positive(options.pong_within)),
-        idle_(positive(options.idle)),
-        write_stall_(positive(options.write_stall)),
-        close_within_(positive(options.close_within)),
+        ping_every_(limit_of(options.ping_every)),
+        pong_within_(limit_of(options.pong_within)),
+        idle_(limit_of(options.idle)),
+        write_stall_(limit_of(options.write_stall)),
+        close_within_(limit_of(options.close_within)),
         here_(here) {
     if (!received.empty()) needed_incoming().keep(received);
     note_heard();
@@ -82,7 +83,7 @@ class websocket_link {
   const any_stream& stream() const noexcept { return stream_; }
   bool is_open() const noexcept { return !failure_ && !close_sent_; }
   std::uint16_t close_code() const noexcept { return code_; }
-  std::string_view close_reason() const noexcept { return reason_ != nullptr ? *reason_ : std::string_view(); }
+  std::string_view close_reason() const noexcept { return seldom_ != nullptr ? seldom_->reason : std::string_view(); }
 
   // --- reading ---
 
@@ -91,7 +92,7 @@ class websocket_link {
     if (is_reading_) return eventer::errc::busy;
     const reader me(*this);
     begin_read(limit);
-    while (!answers_) take(stream_.read_borrowed(wake_));
+    while (reply_ == reply::none) take(stream_.read_borrowed(wake_));
     return answer();
   }
 
@@ -100,7 +101,8 @@ class websocket_link {
   io_result<void> write(std::uint8_t opcode, std::string_view payload) {
     if (opcode == WSLAY_TEXT_FRAME && !is_utf8(payload)) return make_error_code(websocket_errc::bad_text);
     if (const std::error_code failure = why_not_to_write()) return failure;
-    const std::lock_guard turn(writing_);
+    const turn::held mine(writing_);
+    if (!mine) return mine.failure();
     if (const std::error_code failure = why_not_to_write()) return failure;
     const std::error_code failure = send(opcode, payload);
     if (!failure) send_kept_pong();
@@ -127,8 +129,8 @@ class websocket_link {
   }
   // As far as that goes without waiting: this coroutine is cancelled.
   void say_going_away() noexcept {
-    if (!is_open() || !stream_.is_open() || here_ == websocket_side::client || !writing_.try_lock()) return;
-    const std::lock_guard turn(writing_, std::adopt_lock);
+    const turn::held mine(writing_, std::try_to_lock);
+    if (!mine || !is_open() || !stream_.is_open() || here_ == websocket_side::client) return;
     constexpr char frame[] = {'\x88', '\x02', '\x03', '\xe9'};
     (void)eventer::detail::try_write(*stream_.file(), frame, sizeof frame);
     close_sent_ = true;
@@ -139,13 +141,29 @@ class websocket_link {
   static constexpr std::size_t copied_at_once = 16 << 10;
   static constexpr duration linger_time = std::chrono::seconds(2);
 
-  static duration positive(duration limit) noexcept { return limit <= duration::zero() ? duration::max() : limit; }
+  // A parked connection has five of them.
+  using limit_time = std::chrono::duration<std::uint32_t, std::milli>;
+  static constexpr limit_time none = limit_time::max();
+  static limit_time limit_of(duration limit) noexcept {
+    const auto ticks = std::chrono::ceil<std::chrono::milliseconds>(limit).count();
+    return ticks <= 0 || ticks >= none.count() ? none : limit_time(static_cast<std::uint32_t>(ticks));
+  }
   static time_point now() { return scheduler::current()->now(); }
-  static time_point after(duration limit) {
-    return limit == duration::max() ? no_deadline : deadline_after(now(), limit);
+  static time_point after(limit_time limit) { return limit == none ? no_deadline : deadline_after(now(), limit); }
+
+  struct seldom {
+    std::optional<std::string> pong;          // that waits for its turn
+    std::string reason;                       // of the peer's close
+    std::optional<manual_reset_event> ended;  // for who closes while another reads
+  };
+  seldom& needed_seldom() {
+    if (seldom_ == nullptr) seldom_ = std::make_unique<seldom>();
+    return *seldom_;
   }
 
   // --- reading ---
+
+  enum class reply : std::uint8_t { none, message, draining, timed_out, failure };
 
   struct reader {
     explicit reader(websocket_link& l) noexcept : link(l) { link.is_reading_ = true; }
@@ -159,25 +177,22 @@ class websocket_link {
   };
 
   EVENTER_NOINLINE void begin_read(time_limit limit) {
-    answers_ = false;
-    has_message_ = false;
+    reply_ = reply::none;
     until_ = scheduler::current()->resolve(limit);
     if (std::exchange(had_message_, false)) idle_at_ = after(idle_);
-    if (failure_) return answer_with(failure_);
+    if (failure_) return void(reply_ = reply::failure);
     if (stream_.draining() && !close_sent_) {
-      if (!std::exchange(told_draining_, true)) return answer_with(make_error_code(websocket_errc::draining));
+      if (!std::exchange(told_draining_, true)) return void(reply_ = reply::draining);
       (void)send_close(websocket_close::going_away, {});
-      if (failure_) return answer_with(failure_);
+      if (failure_) return void(reply_ = reply::failure);
     }
     if (in_ && !in_->unread().empty()) use(in_->unread());
     set_wake();
   }
-  void answer_with(std::error_code why) noexcept {
-    answers_ = true;
-    answer_ = why;
-  }
   EVENTER_NOINLINE io_result<websocket_message> answer() {
-    if (!has_message_) return std::exchange(answer_, {});
+    if (reply_ == reply::draining) return make_error_code(websocket_errc::draining);
+    if (reply_ == reply::timed_out) return eventer::errc::timed_out;
+    if (reply_ == reply::failure) return failure_;
     websocket_message result{in_->frames.is_text(), in_->frames.take_message()};
     put_aside();
     had_message_ = true;
@@ -193,13 +208,13 @@ class websocket_link {
     } else if (got.error() == eventer::errc::end_of_stream && !told_draining_ && stream_.is_open() &&
                stream_.file()->ends_now()) {
       told_draining_ = true;
-      answer_with(make_error_code(websocket_errc::draining));
+      reply_ = reply::draining;
     } else {
       const bool cut = got.error() == eventer::errc::end_of_stream;
       fail(cut ? std::make_error_code(std::errc::connection_aborted) : got.error());
-      answer_with(failure_);
+      reply_ = reply::failure;
     }
-    if (!answers_) set_wake();
+    if (reply_ == reply::none) set_wake();
   }
   void note_heard() {
     is_pinged_ = false;
@@ -225,10 +240,9 @@ class websocket_link {
         check_at_ = after(pong_within_);
       }
     } else {
-      return answer_with(
-          make_error_code(eventer::errc::timed_out));  // the caller's limit, or a deadline_scope around it
+      return void(reply_ = reply::timed_out);  // the caller's limit, or a deadline_scope around it
     }
-    if (failure_) answer_with(failure_);
+    if (failure_) reply_ = reply::failure;
   }
 
   incoming& needed_incoming() {
@@ -254,16 +268,14 @@ class websocket_link {
       if (what == event::incomplete) return put_aside();
       if (what == event::ping) {
         (void)send_control_soon(WSLAY_PONG, in.frames.control());
-        if (failure_) return answer_with(failure_);
+        if (failure_) return void(reply_ = reply::failure);
         bytes = in.unread();
         continue;
       }
-      if (what == event::message) has_message_ = true;
+      if (what == event::message) return void(reply_ = reply::message);
       if (what == event::close) on_close(in.frames);
       if (what == event::refused) refuse(in.frames.close_code(), error_for(in.frames.close_code()));
-      answers_ = true;
-      if (failure_) answer_ = failure_;
-      return;
+      return void(reply_ = reply::failure);
     }
   }
   static std::error_code error_for(std::uint16_t code) noexcept {
@@ -272,7 +284,7 @@ class websocket_link {
   }
   void on_close(const frame_receiver& said) {
     code_ = said.close_code();
-    if (!said.close_reason().empty()) reason_ = std::make_unique<std::string>(said.close_reason());
+    if (!said.close_reason().empty()) needed_seldom().reason = said.close_reason();
     (void)send_close(code_, {});
     if (!failure_) end_with(eventer::errc::end_of_stream);
   }
@@ -287,25 +299,26 @@ class websocket_link {
   // (RFC 6455 5.5.3); a ping is not sent then, as the write finds out who has gone. False: it is not sent.
   bool send_control_soon(std::uint8_t opcode, std::string_view payload) {
     if (why_not_to_write()) return false;
-    if (!writing_.try_lock()) {
-      if (opcode == WSLAY_PONG) pong_ = std::make_unique<std::string>(payload);
+    const turn::held mine(writing_, std::try_to_lock);
+    if (!mine) {
+      if (opcode == WSLAY_PONG) needed_seldom().pong = payload;
       return false;
     }
-    const std::lock_guard turn(writing_, std::adopt_lock);
     if (send(opcode, payload)) return false;
     send_kept_pong();
     return true;
   }
   // Requires: this coroutine's turn.
   void send_kept_pong() {
-    while (pong_ != nullptr && !why_not_to_write()) {
-      const std::unique_ptr<std::string> payload = std::move(pong_);
-      (void)send(WSLAY_PONG, *payload);
+    while (seldom_ != nullptr && seldom_->pong && !why_not_to_write()) {
+      const std::string payload = *std::exchange(seldom_->pong, std::nullopt);
+      (void)send(WSLAY_PONG, payload);
     }
   }
   std::error_code send_close(std::uint16_t code, std::string_view reason) {
     if (const std::error_code failure = why_not_to_write()) return failure;
-    const std::lock_guard turn(writing_);
+    const turn::held mine(writing_);
+    if (!mine) return mine.failure();
     if (const std::error_code failure = why_not_to_write()) return failure;
     std::string payload;
     if (code != websocket_close::none) {
@@ -382,7 +395,7 @@ class websocket_link {
     if (failure_) return;
     failure_ = why;
     if (!is_reading_) in_.give_back();  // or the reader does, who may be in the midst of it
-    if (ended_ != nullptr) ended_->set();
+    if (seldom_ != nullptr && seldom_->ended) seldom_->ended->set();
   }
   // Without a word; whoever waits goes on.
   void fail(std::error_code why) noexcept {
@@ -405,9 +418,9 @@ class websocket_link {
         if (const auto got = read({}); !got) fail(got.error());
       return;
     }
-    if (ended_ == nullptr) ended_ = std::make_unique<manual_reset_event>();
-    const manual_reset_event ended = *ended_;
-    if (!manual_reset_event(ended).wait(close_by_)) fail(eventer::errc::timed_out);
+    if (!needed_seldom().ended) seldom_->ended.emplace();
+    manual_reset_event ended = *seldom_->ended;
+    if (!ended.wait(close_by_)) fail(eventer::errc::timed_out);
   }
   // A peer that sends still must not lose what it was told to a reset.
   void linger() {
@@ -419,21 +432,19 @@ class websocket_link {
   }
 
   any_stream stream_;
-  mutex writing_;
-  lent<incoming> in_;                          // while a message or a frame is half here
-  std::unique_ptr<std::string> pong_;          // that waits for its turn
-  std::unique_ptr<std::string> reason_;        // of the peer's close
-  std::unique_ptr<manual_reset_event> ended_;  // for who closes while another reads
-  std::error_code failure_;                    // why it has ended
-  std::error_code answer_;                     // of the present read
+  turn writing_;
+  lent<incoming> in_;               // while a message or a frame is half here
+  std::unique_ptr<seldom> seldom_;  // what few have
+  std::error_code failure_;         // why it has ended
   std::size_t max_message_;
-  duration ping_every_, pong_within_, idle_, write_stall_, close_within_;
   time_point until_ = no_deadline, wake_ = no_deadline;  // of the present read
   time_point check_at_ = no_deadline;                    // when to ping, or when the answer is missing
   time_point idle_at_ = no_deadline, close_by_ = no_deadline;
+  limit_time ping_every_, pong_within_, idle_, write_stall_, close_within_;
   std::uint16_t code_ = websocket_close::abnormal;
   websocket_side here_;
-  bool is_reading_ = false, answers_ = false, has_message_ = false, had_message_ = true;
+  reply reply_ = reply::none;  // of the present read
+  bool is_reading_ = false, had_message_ = true;
   bool is_pinged_ = false, close_sent_ = false, told_draining_ = false, lingers_ = false;
 };
 
