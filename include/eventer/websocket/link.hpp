@@ -87,18 +87,19 @@ class websocket_link {
 
   // --- reading ---
 
-  // What lives across the wait is in every parked stack.
+  // What lives across the wait is in every parked stack: it is waited for here, and not in a frame below.
   io_result<websocket_message> read(time_limit limit) {
     if (is_reading_) return eventer::errc::busy;
     const reader me(*this);
     begin_read(limit);
-    while (reply_ == reply::none) take(stream_.read_borrowed(wake_));
+    for (arrival next{*this}; reply_ == reply::none;) eventer::detail::run_to_end(stream_.file(), next, wake_);
     return answer();
   }
 
   // --- writing ---
 
-  io_result<void> write(std::uint8_t opcode, std::string_view payload) {
+  // Out of line, as close(): what they need is not in the frames of handlers that read.
+  EVENTER_NOINLINE io_result<void> write(std::uint8_t opcode, std::string_view payload) {
     if (opcode == WSLAY_TEXT_FRAME && !is_utf8(payload)) return make_error_code(websocket_errc::bad_text);
     if (const std::error_code failure = why_not_to_write()) return failure;
     const turn::held mine(writing_);
@@ -199,19 +200,34 @@ class websocket_link {
     return result;
   }
 
-  EVENTER_NOINLINE void take(const io_result<std::span<const char>>& got) {
-    if (got) {
-      note_heard();
-      use({got->data(), got->size()});
-    } else if (got.error() == std::errc::timed_out) {
+  // A try at reading what is there, for run_to_end.
+  struct arrival {
+    using result_type = void;
+    static void before_waiting() noexcept {}
+    static bool survives(descriptor&, std::error_code) noexcept { return false; }
+    static time_point resume_at() noexcept { return no_deadline; }
+    EVENTER_NOINLINE static eventer::detail::attempt try_once(descriptor& from) {
+      return eventer::detail::try_read(from, event_loop::current().scratch(), event_loop::scratch_bytes);
+    }
+    void result(std::size_t size) const { link.take({event_loop::current().scratch(), size}); }
+    void failed(std::error_code why) const { link.take_failure(why); }
+
+    websocket_link& link;
+  };
+  EVENTER_NOINLINE void take(std::string_view bytes) {
+    note_heard();
+    use(bytes);
+    if (reply_ == reply::none) set_wake();
+  }
+  EVENTER_NOINLINE void take_failure(std::error_code why) {
+    if (why == std::errc::timed_out) {
       on_time();
-    } else if (got.error() == eventer::errc::end_of_stream && !told_draining_ && stream_.is_open() &&
+    } else if (why == eventer::errc::end_of_stream && !told_draining_ && stream_.is_open() &&
                stream_.file()->ends_now()) {
       told_draining_ = true;
       reply_ = reply::draining;
     } else {
-      const bool cut = got.error() == eventer::errc::end_of_stream;
-      fail(cut ? std::make_error_code(std::errc::connection_aborted) : got.error());
+      fail(why == eventer::errc::end_of_stream ? std::make_error_code(std::errc::connection_aborted) : why);
       reply_ = reply::failure;
     }
     if (reply_ == reply::none) set_wake();
