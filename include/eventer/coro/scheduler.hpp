@@ -311,7 +311,7 @@ class EVENTER_API scheduler {
     who.link = &continuations_;
     if (continuations_ != nullptr) continuations_->link = &who.next;
     continuations_ = &who;
-    ++continuation_count_;
+    if (!who.has(node_flag::background)) ++continuation_count_;
   }
   // It has come to its end, or is about to be destroyed: nobody calls it any more. What it waits on must have forgotten
   // it, or be told by its `abandon`, which this calls.
@@ -326,8 +326,9 @@ class EVENTER_API scheduler {
     *who.link = who.next;
     if (who.next != nullptr) who.next->link = who.link;
     who.home = nullptr;
-    --home.continuation_count_;
+    if (!who.has(node_flag::background)) --home.continuation_count_;
   }
+  // Those that keep the loop alive.
   std::size_t continuation_count() const noexcept { return continuation_count_; }
 
   // Where a select begins to look, so that none of its cases starves.
@@ -1111,8 +1112,8 @@ class EVENTER_API scheduler {
   slice_end* slice_ends_ = nullptr;
   entry_table entries_;
   detail::local_table locals_;
-  continuation* continuations_ = nullptr;  // those that wait or are ready
-  std::size_t continuation_count_ = 0;
+  continuation* continuations_ = nullptr;         // those that wait or are ready
+  std::size_t continuation_count_ = 0;            // of them, those that keep the loop alive
   continuation forgotten_{[](continuation&) {}};  // stands in the ready queue for one that was forgotten
   std::size_t outside_waits_ = 0, shared_waits_ = 0, unfinished_ = 0;
   detail::mailbox* mailbox_ = nullptr;

@@ -34,6 +34,7 @@ namespace node_flag {
 inline constexpr std::uint16_t timed = 1;         // its timer is armed
 inline constexpr std::uint16_t continuation = 2;  // else it is a control block
 inline constexpr std::uint16_t queued = 4;        // a continuation in the ready queue
+inline constexpr std::uint16_t background = 16;   // a continuation that does not keep its loop alive
 inline constexpr std::uint16_t deferred = 8;      // what it waits for goes on later, on a coroutine's own stack
 }  // namespace node_flag
 
@@ -55,7 +56,8 @@ struct wait_node {
 static_assert(sizeof(wait_node) == 16);
 
 // A wait that ends in a call of `run` from the ready queue, on the loop's native stack; `wake` says why. It may wait
-// again. Between scheduler::attach and scheduler::forget the loop knows it and is kept alive by it.
+// again. Between scheduler::attach and scheduler::forget the loop knows it, tells it of its end, and is kept alive by
+// it, unless it is in the background: that flag is set before it is attached, and stays.
 struct continuation : wait_node {
   explicit continuation(void (*function)(continuation&)) noexcept : run(function) { flags = node_flag::continuation; }
   continuation(const continuation&) = delete;

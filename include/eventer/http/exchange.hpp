@@ -140,6 +140,7 @@ class exchange {
     const route* const found = asked_.match_ ? &by_->routes.routes_[asked_.match_.route()] : nullptr;
     const limits& for_body = found != nullptr ? by_->by_route[asked_.match_.route()] : bounds();
     asked_.body_.begin(*stream_, asked_.head_, for_body, body_deadline_);
+    if (EVENTER_UNLIKELY(asked_.head_.expects_continue())) asked_.body_.expect_continue();
     answer_.stall_ = for_body.response_stall;
     if (asked_.body_.is_too_large())
       fail(413);
@@ -167,7 +168,7 @@ class exchange {
   }
   // The handler has returned.
   afterwards finish() {
-    request_body& body = asked_.body_;
+    body_reader& body = asked_.body_;
     if (EVENTER_UNLIKELY(!body.ended() && !body.can_be_discarded(discarded_at_most))) answer_.close_connection();
     if (!answer_.ended()) answer_.complete();
     if (EVENTER_UNLIKELY(bool(by_->options.access_log))) note_access();

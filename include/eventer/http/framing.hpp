@@ -1,5 +1,5 @@
-// framing: where a request's body ends, by its Transfer-Encoding and Content-Length (RFC 9112 6). Whatever two readers
-// could understand differently is refused: the rest of one request must never become the next.
+// framing: where a body ends, by its Transfer-Encoding and Content-Length (RFC 9112 6). Whatever two readers could
+// understand differently is refused: the rest of one request, or answer, must never become the next.
 #pragma once
 
 #include <charconv>
@@ -11,7 +11,12 @@
 
 namespace eventer::inline EVENTER_ABI::http {
 
-enum class body_kind : std::uint8_t { none, length, chunked };
+enum class body_kind : std::uint8_t {
+  none,
+  length,
+  chunked,
+  until_close,  // of answers only
+};
 
 }  // namespace eventer::inline EVENTER_ABI::http
 namespace eventer::inline EVENTER_ABI::http::detail {

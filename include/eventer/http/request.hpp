@@ -10,10 +10,10 @@
 #include <string_view>
 #include <utility>
 
+#include "eventer/http/body_reader.hpp"
 #include "eventer/http/client_watch.hpp"
 #include "eventer/http/cookies.hpp"
 #include "eventer/http/query.hpp"
-#include "eventer/http/request_body.hpp"
 #include "eventer/http/request_head.hpp"
 #include "eventer/http/route_match.hpp"
 #include "eventer/http/target.hpp"
@@ -120,7 +120,7 @@ class request {
  private:
   friend class detail::exchange;
 
-  request(detail::input& in, detail::output& out) noexcept : body_(in, out) {}
+  request(detail::input& in, detail::output& out) noexcept : body_(in, &out) {}
 
   // For the next request.
   void begin(any_stream& from) noexcept {
@@ -157,7 +157,7 @@ class request {
   request_head head_;
   http::target target_;
   route_match match_;
-  detail::request_body body_;
+  detail::body_reader body_;
   bool is_whole_ = false;
   std::string text_;                     // the body, where all of it was asked for
   std::forward_list<std::string> kept_;  // what was decoded for the handler

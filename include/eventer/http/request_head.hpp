@@ -3,14 +3,12 @@
 // unknown codings for "no body", HTTP/1.0 with chunks, missing and repeated Hosts, targets of any form.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <string_view>
-#include <vector>
 
 #include "eventer/http/characters.hpp"
+#include "eventer/http/field_places.hpp"
 #include "eventer/http/framing.hpp"
 #include "eventer/http/header_parser.hpp"
 #include "eventer/http/limits.hpp"
@@ -19,26 +17,21 @@
 
 namespace eventer::inline EVENTER_ABI::http {
 
-struct header_field {
-  std::string_view name, value;  // as they were sent; the value without blanks around it
-};
-
 // Keeps places in the head, not its bytes: they stay the caller's, and may move (rebase). All views end when they do.
 // One object serves request after request, and then doesn't allocate.
-class request_head {
+class request_head : public detail::field_places {
  public:
   // Takes the place of what was parsed before. `head`: as head_scanner found it, without bytes around it. Whatever else
   // it is given is refused, or understood as its bytes say. Returns: what is wrong with the request; then only
   // method(), target() and minor_version() may be asked, and are empty where they were not come to. A declared length
   // above with.body is 413.
   refusal parse(std::string_view head, const limits& with) {
-    bytes_ = head.data();
-    method_size_ = target_size_ = field_count_ = 0;
+    clear(head.data());
+    method_size_ = target_size_ = 0;
     minor_version_ = 0;
     path_ = query_ = authority_ = {};
     flags_ = {};
     framing_ = {};
-    more_fields_.clear();
     if (head.size() > limits::largest_head) return {431, "a head larger than allowed"};
     const std::size_t line = head.find('\r');
     constexpr std::size_t shortest = sizeof "M / HTTP/1.1" - 1;
@@ -46,14 +39,13 @@ class request_head {
       return {400, "a malformed request"};
     minor_version_ = static_cast<std::uint8_t>(head[line - 1] - '0');
     if (minor_version_ > 9) return {400, "a malformed request"};
-    if (const refusal why = detail::header_parser<request_head>::parse(head, line, minor_version_, *this)) return why;
+    if (const refusal why = detail::request_parser<request_head>::parse_request(head, line, minor_version_, *this))
+      return why;
     return judge(with);
   }
-  // The head lies at `bytes` from now on.
-  void rebase(const char* bytes) noexcept { bytes_ = bytes; }
 
-  std::string_view method() const noexcept { return {bytes_, method_size_}; }  // case-sensitive
-  std::string_view target() const noexcept { return {bytes_ + method_size_ + 1, target_size_}; }
+  std::string_view method() const noexcept { return {bytes(), method_size_}; }  // case-sensitive
+  std::string_view target() const noexcept { return {bytes() + method_size_ + 1, target_size_}; }
   // 1.0 or 1.x; what is higher than 1.1 is served as 1.1.
   unsigned minor_version() const noexcept { return minor_version_; }
 
@@ -70,27 +62,6 @@ class request_head {
     return authority.empty() && flags_.host ? field(host_field_).value : authority;
   }
 
-  std::size_t field_count() const noexcept { return field_count_; }
-  // In the order in which they were sent. Requires: i < field_count().
-  header_field field(std::size_t i) const noexcept {
-    const places& at = i < first_fields_.size() ? first_fields_[i] : more_fields_[i - first_fields_.size()];
-    return {{bytes_ + at.name, at.name_size}, {bytes_ + at.value, at.value_size}};
-  }
-  // The first field of this name, in any case.
-  std::optional<std::string_view> find(std::string_view name) const noexcept {
-    for (std::size_t i = 0; i < field_count_; ++i)
-      if (const header_field each = field(i); detail::equals_any_case(each.name, name)) return each.value;
-    return std::nullopt;
-  }
-  // Whether one of the fields of this name, which are lists of tokens, names it, in any case and without parameters:
-  // has_token("Upgrade", "websocket").
-  bool has_token(std::string_view name, std::string_view token) const noexcept {
-    for (std::size_t i = 0; i < field_count_; ++i)
-      if (const header_field each = field(i); detail::equals_any_case(each.name, name) && is_in(each.value, token))
-        return true;
-    return false;
-  }
-
   body_kind body() const noexcept { return framing_.kind(); }
   // Requires: body() == body_kind::length.
   std::uint64_t content_length() const noexcept { return framing_.length(); }
@@ -105,20 +76,11 @@ class request_head {
   bool wants_upgrade() const noexcept { return flags_.upgrade && flags_.connection_upgrade && minor_version_ > 0; }
 
  private:
-  friend class detail::header_parser<request_head>;
+  friend class detail::header_parser<true, request_head>;
 
-  struct places {
-    std::uint16_t name, name_size, value, value_size;
-  };
   struct flags {
     bool host, close, keep_alive, connection_upgrade, upgrade, expects_continue, expects_else;
   };
-
-  static bool is_in(std::string_view list, std::string_view token) noexcept {
-    while (!list.empty())
-      if (detail::equals_any_case(detail::take_element(list), token)) return true;
-    return false;
-  }
 
   void on_line(std::string_view method, std::string_view target) noexcept {
     method_size_ = static_cast<std::uint16_t>(method.size());
@@ -126,13 +88,7 @@ class request_head {
   }
   refusal on_field(detail::known_field known, std::string_view name, std::string_view value) {
     if (!is_on_one_line(name, value)) return {400, "a header field folded into a second line"};
-    const places at{place(name), static_cast<std::uint16_t>(name.size()), place(value),
-                    static_cast<std::uint16_t>(value.size())};
-    if (field_count_ < first_fields_.size())
-      first_fields_[field_count_] = at;
-    else
-      more_fields_.push_back(at);
-    ++field_count_;
+    add(name, value);
     switch (known) {
       case detail::known_field::host:
         return on_host(value);
@@ -153,18 +109,10 @@ class request_head {
         return {};
     }
   }
-  // Where it is folded Beast puts it together elsewhere, or passes over the line's end.
-  bool is_on_one_line(std::string_view name, std::string_view value) const noexcept {
-    const char* p = name.data() + name.size() + 1;
-    while (p != value.data() && (*p == ' ' || *p == '\t')) ++p;
-    return p == value.data();
-  }
-  std::uint16_t place(std::string_view of) const noexcept { return static_cast<std::uint16_t>(of.data() - bytes_); }
-
   refusal on_host(std::string_view value) noexcept {
     if (flags_.host) return {400, "more than one Host"};
     flags_.host = true;
-    host_field_ = static_cast<std::uint16_t>(field_count_ - 1);
+    host_field_ = static_cast<std::uint16_t>(field_count() - 1);
     // Empty is what a client sends whose URL has no host (RFC 9112 3.2).
     if (!value.empty() && !detail::http_authority::is_valid(value)) return {400, "a Host that is no host"};
     return {};
@@ -198,16 +146,14 @@ class request_head {
     return {of.empty() ? std::uint16_t{0} : place(of), static_cast<std::uint16_t>(of.size())};
   }
   detail::http_target parts() const noexcept {
-    return {
-        {bytes_ + authority_.at, authority_.size}, {bytes_ + path_.at, path_.size}, {bytes_ + query_.at, query_.size}};
+    return {{bytes() + authority_.at, authority_.size},
+            {bytes() + path_.at, path_.size},
+            {bytes() + query_.at, query_.size}};
   }
 
-  const char* bytes_ = "";
   detail::body_framing framing_;
-  std::vector<places> more_fields_;      // behind the first ones; keeps its memory
-  std::array<places, 16> first_fields_;  // more than what browsers send
   part path_{}, query_{}, authority_{};
-  std::uint16_t field_count_ = 0, host_field_ = 0;
+  std::uint16_t host_field_ = 0;
   std::uint16_t method_size_ = 0, target_size_ = 0;
   std::uint8_t minor_version_ = 0;
   flags flags_{};

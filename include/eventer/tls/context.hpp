@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "eventer/net/any_stream.hpp"
@@ -40,6 +41,8 @@ class context {
   // caller's. For whoever has connections of any kind to secure, such as http::server. Requires:
   // eventer/tls/stream.hpp.
   io_result<void> accept(any_stream& peer, time_limit limit = {}) const;
+  // The same with a server, as tls::stream::connect does: for http::client.
+  io_result<void> connect(any_stream& peer, std::string_view host, time_limit limit = {}) const;
 
   bool is_server() const noexcept { return from_->server; }
   duration handshake_timeout() const noexcept { return from_->handshake_timeout; }

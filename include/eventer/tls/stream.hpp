@@ -89,5 +89,9 @@ inline io_result<void> context::accept(any_stream& peer, time_limit limit) const
   stream::require(is_server());
   return detail::shake_hands(peer, *this, {}, limit);
 }
+inline io_result<void> context::connect(any_stream& peer, std::string_view host, time_limit limit) const {
+  stream::require(!is_server());
+  return detail::shake_hands(peer, *this, host, limit);
+}
 
 }  // namespace eventer::inline EVENTER_ABI::tls

@@ -1,4 +1,5 @@
-// request_body: reads the body of one request, as its head frames it, in pieces that nobody needs to store.
+// body_reader: reads the body of one request, or of one answer, as its head frames it, in pieces that nobody needs to
+// store.
 #pragma once
 
 #include <algorithm>
@@ -11,18 +12,22 @@
 #include "eventer/base/buffer.hpp"
 #include "eventer/http/chunk_decoder.hpp"
 #include "eventer/http/error.hpp"
+#include "eventer/http/framing.hpp"
 #include "eventer/http/input.hpp"
+#include "eventer/http/limits.hpp"
 #include "eventer/http/output.hpp"
-#include "eventer/http/request_head.hpp"
 
 namespace eventer::inline EVENTER_ABI::http::detail {
 
-class request_body {
+class body_reader {
  public:
-  request_body(input& in, output& out) noexcept : in_(&in), out_(&out) {}
+  // `out`: where a 100 (Continue) is sent; nullptr where none ever is.
+  body_reader(input& in, output* out) noexcept : in_(&in), out_(out) {}
 
-  // Requires: the head is used up in the input. `bounds` lives as long as the body is read.
-  void begin(any_stream& from, const request_head& head, const limits& bounds, time_point deadline) {
+  // Of a request_head or an answer_head. Requires: the head is used up in the input. `bounds` lives as long as the body
+  // is read.
+  template <class Head>
+  void begin(any_stream& from, const Head& head, const limits& bounds, time_point deadline) {
     from_ = &from;
     bounds_ = &bounds;
     deadline_ = deadline;
@@ -31,9 +36,13 @@ class request_body {
     ended_ = kind_ == body_kind::none || (kind_ == body_kind::length && left_ == 0);
     failure_ = {};
     rest_ = {};
-    continue_due_ = head.expects_continue() && !ended_;
+    continue_due_ = false;
+    if (kind_ == body_kind::until_close) left_ = UINT64_MAX;
     if (kind_ == body_kind::chunked) chunks_.reset();
   }
+
+  // The client waits for leave to send it.
+  void expect_continue() noexcept { continue_due_ = !ended_; }
 
   // There is none.
   void forget() noexcept {
@@ -60,8 +69,8 @@ class request_body {
       if (ended_) return eventer::errc::end_of_stream;
       if (failure_) return failure_;
       if (in_->empty())
-        if (const std::error_code error = fill()) return fail(error);
-      if (kind_ == body_kind::length) return take(in_->view().substr(0, left_));
+        if (const std::error_code error = fill()) return fail_or_end(error);
+      if (EVENTER_LIKELY(kind_ != body_kind::chunked)) return take(in_->view().substr(0, left_));
       const auto piece = chunks_.next(in_->view(), *bounds_);
       in_->consume(piece.consumed);
       switch (piece.is) {
@@ -81,7 +90,7 @@ class request_body {
   io_result<std::size_t> read_some(buffer into) {
     if (into.size() == 0) return std::size_t{0};
     if (rest_.empty()) {
-      if (kind_ == body_kind::length && !ended_ && !failure_ && in_->empty()) return read_directly(into);
+      if (kind_ != body_kind::chunked && !ended_ && !failure_ && in_->empty()) return read_directly(into);
       const auto piece = next();
       if (!piece) return piece.error();
       rest_ = *piece;
@@ -91,17 +100,20 @@ class request_body {
     rest_.remove_prefix(count);
     return count;
   }
-  // All that was not read yet, behind what `into` holds.
-  std::error_code read_all(std::string& into) {
+  // All that was not read yet, behind what `into` holds. Errors: as above; body_too_large where `into` would grow
+  // beyond `most`.
+  std::error_code read_all(std::string& into, std::uint64_t most = UINT64_MAX) {
     into.append(std::exchange(rest_, {}));
     for (;;) {
       const auto piece = next();
-      if (piece)
-        into.append(*piece);
-      else
-        return ended_ ? std::error_code() : piece.error();
+      if (!piece) return ended_ ? std::error_code() : piece.error();
+      if (piece->size() > most || into.size() > most - piece->size())
+        return fail(make_error_code(errc::body_too_large));
+      into.append(*piece);
     }
   }
+  // What is left of it, if that is known before it is read.
+  std::uint64_t left() const noexcept { return left_; }
   // Reads and forgets the rest. False: it is more than `most` bytes, or they do not come within limits::body_idle.
   bool discard(std::uint64_t most) {
     deadline_ = std::min(deadline_, deadline_after(scheduler::current()->now(), bounds_->body_idle));
@@ -126,7 +138,7 @@ class request_body {
     if (const std::error_code error = permit()) return fail(error);
     const auto got = from_->read_some(
         buffer(into.data(), static_cast<std::size_t>(std::min<std::uint64_t>(into.size(), left_))), limit());
-    if (!got) return fail(cut_off(got.error()));
+    if (!got) return fail_or_end(cut_off(got.error()));
     left_ -= *got;
     ended_ = left_ == 0;
     return *got;
@@ -147,8 +159,14 @@ class request_body {
     if (EVENTER_LIKELY(deadline_ == no_deadline)) return bounds_->body_idle;
     return std::min(deadline_, deadline_after(scheduler::current()->now(), bounds_->body_idle));
   }
-  static std::error_code cut_off(std::error_code error) noexcept {
-    return error == eventer::errc::end_of_stream ? make_error_code(errc::body_cut_off) : error;
+  std::error_code cut_off(std::error_code error) const noexcept {
+    if (error != eventer::errc::end_of_stream || kind_ == body_kind::until_close) return error;
+    return make_error_code(errc::body_cut_off);
+  }
+  std::error_code fail_or_end(std::error_code error) noexcept {
+    if (kind_ != body_kind::until_close || error != eventer::errc::end_of_stream) return fail(error);
+    ended_ = true;
+    return error;
   }
   std::error_code fail(std::error_code error) noexcept { return failure_ = error; }
 
