@@ -231,15 +231,16 @@ TEST_CASE("frames: what is sent is what the other side reads") {
                                  std::size_t{65536}, std::size_t{300'000}}) {
     const std::string payload(size, 'p');
     const std::string told = "B<" + payload + ">";
-    frame_sender one;
+    frame_sender<websocket_side::server> plain;
     std::string bytes;
-    one.begin(websocket_side::server, 2, payload);
-    CHECK(one.append_head(bytes));
-    CHECK(one.ended());
+    plain.begin(2, payload);
+    CHECK(plain.append_head(bytes));
+    CHECK(plain.ended());
     CHECK(bytes == frame(2, payload, {.masked = false}).substr(0, bytes.size()));
     CHECK(frames::read_whole(bytes + payload, websocket_side::client) == told);
     bytes.clear();
-    one.begin(websocket_side::client, 2, payload);
+    frame_sender<websocket_side::client> one;
+    one.begin(2, payload);
     int pieces = 0;
     for (; !one.ended(); ++pieces) CHECK(one.append_piece(bytes, 16 << 10));
     CHECK(pieces == static_cast<int>(std::max<std::size_t>(1, (size + (16 << 10) - 1) / (16 << 10))));
@@ -250,10 +251,10 @@ TEST_CASE("frames: what is sent is what the other side reads") {
 TEST_CASE("frames: masks differ, and without random bytes nothing is sent") {
   using eventer::http::detail::frame_sender;
   std::vector<std::string> masks;
-  frame_sender one;
+  frame_sender<websocket_side::client> one;
   for (int i = 0; i < 4; ++i) {
     std::string bytes;
-    one.begin(websocket_side::client, 1, "a");
+    one.begin(1, "a");
     CHECK(one.append_piece(bytes, 100));
     masks.push_back(bytes.substr(2, 4));
   }
@@ -262,7 +263,7 @@ TEST_CASE("frames: masks differ, and without random bytes nothing is sent") {
     return which == eventer::system::call::getrandom ? ENOSYS : 0;
   };
   std::string bytes;
-  one.begin(websocket_side::client, 1, "a");
+  one.begin(1, "a");
   const bool made = one.append_piece(bytes, 100);
   eventer::system::fault_hook = nullptr;
   CHECK_FALSE(made);

@@ -17,8 +17,7 @@ enum class websocket_errc {
   broken,              // a frame was sent in part only, when its writer was cancelled or had failed
   too_long,            // more than 125 bytes for a ping, or 123 for the reason of a close
   bad_code,            // of a close: not one that may be sent
-  refused,             // the server has answered the handshake with another status than 101
-  bad_handshake,       // it has answered 101, but not as the handshake asks
+  bad_handshake,  // a server's answer is none, or 101 without what the handshake asks for; see also status_of_refusal
 };
 
 class EVENTER_API websocket_error_category final : public std::error_category {
@@ -40,8 +39,6 @@ class EVENTER_API websocket_error_category final : public std::error_category {
         return "a ping has 125 bytes at most, and the reason of a close 123";
       case websocket_errc::bad_code:
         return "a close is sent with 1000 to 1003, 1007 to 1014 or 3000 to 4999";
-      case websocket_errc::refused:
-        return "the server has answered the WebSocket handshake with another status than 101";
       case websocket_errc::bad_handshake:
         return "the server's 101 is no answer to this WebSocket handshake";
     }

@@ -1,4 +1,7 @@
 // frame_sender: the bytes of frames. Rests on wslay's frame functions; no I/O.
+//
+// What must not be broken: one that has masked a frame masks all that follow, as wslay's context does. So a side is a
+// type, and the two are lent separately.
 #pragma once
 
 #include <wslay/wslay.h>
@@ -14,6 +17,7 @@
 
 namespace eventer::inline EVENTER_ABI::http::detail {
 
+template <websocket_side Here>
 class frame_sender {
  public:
   frame_sender() {
@@ -25,11 +29,11 @@ class frame_sender {
   ~frame_sender() { wslay_frame_context_free(context_); }
 
   // A frame that is the whole of a message, or a control frame.
-  void begin(websocket_side here, std::uint8_t opcode, std::string_view payload) noexcept {
+  void begin(std::uint8_t opcode, std::string_view payload) noexcept {
     frame_ = {};
     frame_.fin = 1;
     frame_.opcode = opcode;
-    frame_.mask = here == websocket_side::client ? 1 : 0;
+    frame_.mask = Here == websocket_side::client ? 1 : 0;
     frame_.payload_length = payload.size();
     left_ = payload;
     in_frame_ = true;

@@ -350,24 +350,33 @@ class websocket_link {
   // One frame. Requires: this coroutine's turn.
   std::error_code send(std::uint8_t opcode, std::string_view payload) {
     sending part(*this);
-    lent<frame_sender> frame = lent<frame_sender>::take();
-    frame->begin(here_, opcode, payload);
+    return part.ended(here_ == websocket_side::server ? send_plain(part, opcode, payload)
+                                                      : send_masked(part, opcode, payload));
+  }
+  class sending;
+  static std::error_code send_plain(sending& part, std::uint8_t opcode, std::string_view payload) {
     std::string bytes;
-    if (here_ == websocket_side::server) {
+    {
+      const auto frame = lent<frame_sender<websocket_side::server>>::take();
+      frame->begin(opcode, payload);
       (void)frame->append_head(bytes);
-      frame.give_back();
-      const std::string_view with_the_head = payload.substr(0, copied_at_once);
-      bytes.append(with_the_head);
-      const std::error_code failure = part.write(bytes);
-      return part.ended(failure ? failure : part.write(payload.substr(with_the_head.size())));
     }
+    const std::string_view with_the_head = payload.substr(0, copied_at_once);
+    bytes.append(with_the_head);
+    if (const std::error_code failure = part.write(bytes)) return failure;
+    return part.write(payload.substr(with_the_head.size()));
+  }
+  static std::error_code send_masked(sending& part, std::uint8_t opcode, std::string_view payload) {
+    const auto frame = lent<frame_sender<websocket_side::client>>::take();
+    frame->begin(opcode, payload);
+    std::string bytes;
     std::error_code failure;
     while (!failure && !frame->ended()) {
       bytes.clear();
       failure =
           frame->append_piece(bytes, copied_at_once) ? part.write(bytes) : std::make_error_code(std::errc::io_error);
     }
-    return part.ended(failure);
+    return failure;
   }
   // What was sent of a frame. Where it ends in the midst of one, by an exception too, nothing can follow.
   class sending {
