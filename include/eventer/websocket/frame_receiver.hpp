@@ -97,9 +97,12 @@ class frame_receiver {
       payload_left_ -= count;
     }
     from_.remove_prefix(count);
-    if (!in_head || head_size_ < 2 || head_size_ != 2 + length_bytes()) return static_cast<ssize_t>(count);
-    payload_left_ = payload_size();  // the mask comes first, if there is one
-    refused_code_ = judge_head();
+    if (!in_head) return static_cast<ssize_t>(count);
+    if (head_size_ == 2) refused_code_ = judge_kind();
+    if (refused_code_ == 0 && head_size_ >= 2 && head_size_ == 2 + length_bytes()) {
+      payload_left_ = payload_size();  // the mask comes first, if there is one
+      refused_code_ = judge_length();
+    }
     return refused_code_ == 0 ? static_cast<ssize_t>(count) : -1;
   }
 
@@ -125,20 +128,22 @@ class frame_receiver {
     for (std::size_t i = 0; i < length_bytes(); ++i) size = size << 8 | head_[2 + i];
     return size;
   }
-  // RFC 6455 5.2 to 5.5. 0, or what to close with.
-  std::uint16_t judge_head() const noexcept {
-    constexpr std::uint16_t wrong = websocket_close::protocol_error;
+  // RFC 6455 5.2 to 5.5, of the first two bytes. 0, or what to close with.
+  std::uint16_t judge_kind() const noexcept {
+    const int length = head_[1] & 0x7f;
+    const bool is_plain = (head_[0] & 0x70) == 0 && is_masked() == (here_ == websocket_side::server);
+    const bool is_right = is_control()
+                              ? opcode() <= WSLAY_PONG && is_last() && length <= 125 &&
+                                    (opcode() != WSLAY_CONNECTION_CLOSE || length != 1)
+                              : opcode() <= WSLAY_BINARY_FRAME && (opcode() == WSLAY_CONTINUATION_FRAME) == in_message_;
+    return is_plain && is_right ? 0 : websocket_close::protocol_error;
+  }
+  // The same of its length, which is written in the shortest form.
+  std::uint16_t judge_length() const noexcept {
     const std::uint64_t size = payload_size();
-    if ((head_[0] & 0x70) != 0 || is_masked() != (here_ == websocket_side::server)) return wrong;
-    if (length_bytes() == 2 && size < 126) return wrong;
-    if (length_bytes() == 8 && (size < 65536 || size >> 63 != 0)) return wrong;
-    if (is_control())
-      return opcode() > WSLAY_PONG || !is_last() || size > longest_control ||
-                     (opcode() == WSLAY_CONNECTION_CLOSE && size == 1)
-                 ? wrong
-                 : 0;
-    if (opcode() > WSLAY_BINARY_FRAME || (opcode() == WSLAY_CONTINUATION_FRAME) != in_message_) return wrong;
-    return size > max_message_ - message_.size() ? websocket_close::too_large : 0;
+    if ((length_bytes() == 2 && size < 126) || (length_bytes() == 8 && (size < 65536 || size >> 63 != 0)))
+      return websocket_close::protocol_error;
+    return !is_control() && size > max_message_ - message_.size() ? websocket_close::too_large : std::uint16_t{0};
   }
 
   // --- what wslay answers ---
