@@ -2,6 +2,8 @@
 #include <malloc.h>
 #include <sys/resource.h>
 
+#include <thread>
+
 #include "../captured_log.hpp"
 #include "../listener/servers.hpp"
 #include "../one_fault.hpp"
@@ -203,6 +205,28 @@ TEST_CASE("what does not end is cancelled at the drain's limit: 1001 where nothi
     CHECK(sleeps.ends());
     CHECK(*count == 0);
   });
+}
+
+TEST_CASE("a peer that sends without a pause can't put off the end of a close") {
+  std::atomic<bool> over{false};
+  std::thread floods;
+  eventer::run([&over, &floods] {
+    running run(http::server(
+        one_socket([](http::websocket& socket) { (void)socket.close(4000, "enough"); }, {.close_within = 50ms})));
+    floods = std::thread([&over, where = run.where.to_string()] {
+      plain_client peer(where);
+      if (!peer.send(handshake())) return;
+      std::string much;
+      while (much.size() < 1'000'000) much += text("more") + frame(9, "p") + frame(2, std::string(100, 'b'));
+      while (!over && peer.send(much)) {
+      }
+    });
+    while (run.server.statistics().requests == 0) eventer::sleep_for(1ms);
+    for (int i = 0; i < 30'000 && run.server.statistics().open > 0; ++i) eventer::sleep_for(1ms);
+    CHECK(run.server.statistics().open == 0);
+    over = true;
+  });
+  floods.join();
 }
 
 TEST_CASE("listeners serve sockets, and drain them") {

@@ -236,9 +236,13 @@ class websocket_link {
     is_pinged_ = false;
     check_at_ = after(ping_every_);
   }
-  void set_wake() noexcept {
+  void set_wake() {
     // From the drain on it is not the server that ends a read, but this.
     if (close_sent_ || told_draining_) stream_.begin_request();
+    if (close_sent_ && close_by_ <= now()) {  // nor does a peer go on for ever that sends without a pause
+      fail(eventer::errc::timed_out);
+      reply_ = reply::failure;
+    }
     wake_ = std::min({until_, check_at_, idle_at_, close_by_});
   }
   // A wait has taken as long as it may.
