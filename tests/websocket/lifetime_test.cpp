@@ -2,8 +2,6 @@
 #include <malloc.h>
 #include <sys/resource.h>
 
-#include <thread>
-
 #include "../captured_log.hpp"
 #include "../listener/servers.hpp"
 #include "../one_fault.hpp"
@@ -208,25 +206,25 @@ TEST_CASE("what does not end is cancelled at the drain's limit: 1001 where nothi
 }
 
 TEST_CASE("a peer that sends without a pause can't put off the end of a close") {
-  std::atomic<bool> over{false};
-  std::thread floods;
-  eventer::run([&over, &floods] {
-    running run(http::server(
-        one_socket([](http::websocket& socket) { (void)socket.close(4000, "enough"); }, {.close_within = 50ms})));
-    floods = std::thread([&over, where = run.where.to_string()] {
-      plain_client peer(where);
-      if (!peer.send(handshake())) return;
+  eventer::run([] {
+    const http::server server(
+        one_socket([](http::websocket& socket) { (void)socket.close(4000, "enough"); }, {.close_within = 50ms}));
+    // So much is under way that a read always finds some.
+    const auto peer = std::make_shared<memory_client>(server, eventer::memory_stream_options{.capacity = 32 << 20});
+    REQUIRE(peer->open() == 101);
+    const auto floods = std::make_shared<bool>(true);
+    auto flood = eventer::spawn([peer, floods] {
       std::string much;
       while (much.size() < 1'000'000) much += text("more") + frame(9, "p") + frame(2, std::string(100, 'b'));
-      while (!over && peer.send(much)) {
+      while (*floods && peer->send(much)) {
       }
     });
-    while (run.server.statistics().requests == 0) eventer::sleep_for(1ms);
-    for (int i = 0; i < 30'000 && run.server.statistics().open > 0; ++i) eventer::sleep_for(1ms);
-    CHECK(run.server.statistics().open == 0);
-    over = true;
+    for (int i = 0; i < 3'000 && !peer->is_over(); ++i) eventer::sleep_for(1ms);
+    CHECK(peer->is_over());
+    *floods = false;
+    peer->close();
+    flood.join();
   });
-  floods.join();
 }
 
 TEST_CASE("listeners serve sockets, and drain them") {
