@@ -111,6 +111,20 @@ TEST_CASE("the end: what the peer says, what it is told, what the handler gets")
   });
 }
 
+TEST_CASE("who is refused while it sends can send on for a while, so that no reset takes the reason from it") {
+  run_virtually([] {
+    const http::server server(one_socket(echo, {.max_message = 100}));
+    memory_client peer(server, {.capacity = 10'000});
+    REQUIRE(peer.open() == 101);
+    REQUIRE(peer.send(frame(2, "", {.claims = 1'000'000})));
+    CHECK(peer.rest_of_frames() == "C<1009 >");
+    CHECK_FALSE(peer.is_over());
+    REQUIRE(peer.send(std::string(500'000, 'x')));
+    eventer::sleep_for(3s);
+    CHECK(peer.is_over());
+  });
+}
+
 TEST_CASE("a handler that returns, throws, closes, or is a task") {
   const captured_log log;
   run_virtually([] {
