@@ -222,6 +222,32 @@ TEST_CASE("client: a server that masks, or sends what is none, is told so") {
   });
 }
 
+TEST_CASE("client: a connection may be reset behind any byte, and any read or write may be short") {
+  run_virtually([] {
+    const http::server server(one_socket(echo));
+    std::size_t whole = 0, cut = 0;
+    for (std::uint64_t at = 0; at < 1000; ++at) {
+      CAPTURE(at);
+      auto pair = eventer::memory_stream_pair({.seed = at + 1,
+                                               .short_reads = at % 3 == 0 ? 50u : 0,
+                                               .short_writes = at % 5 == 0 ? 50u : 0,
+                                               .would_blocks = at % 2 == 0 ? 30u : 0,
+                                               .reset_after = at});
+      auto serves = eventer::spawn(
+          [server, far = eventer::any_stream(std::move(pair.far))]() mutable { server(std::move(far)); });
+      {
+        auto socket = http::websocket_over(std::move(pair.near), "a", "/");
+        const bool works = socket && socket->write(std::string(200, 'x')) && socket->read(10s) && socket->close();
+        ++(works ? whole : cut);
+        if (socket && !works) CHECK_FALSE(socket->is_open());
+      }
+      serves.join();
+    }
+    CHECK(cut > 500);
+    CHECK(whole > 100);
+  });
+}
+
 TEST_CASE("wss: the same over TLS, with a certificate that is verified") {
   eventer::run([] {
     const http::server server(one_socket(echo));
