@@ -179,7 +179,8 @@ class server {
 struct question {
   std::string bytes = std::string(message_bytes, '\0');
   std::size_t answer_bytes = message_bytes;
-  std::size_t at_once = 1;  // questions that are sent together, with one call
+  std::size_t at_once = 1;    // questions that are sent together, with one call
+  std::string greeting = {};  // what comes first on a connection, and is answered with a head of HTTP
 };
 
 // The client: ping-pong on every connection from one epoll loop.
@@ -202,6 +203,7 @@ class client {
     while (fds_.size() < count) {
       const int fd = connected(port_);
       fds_.push_back(fd);
+      if (!what_.greeting.empty()) greet(fd);
       check(::send(fd, what_.bytes.data(), what_.bytes.size(), MSG_NOSIGNAL) > 0, "send");
       check(::recv(fd, bytes.data(), bytes.size(), MSG_WAITALL) == static_cast<ssize_t>(bytes.size()), "recv");
     }
@@ -221,6 +223,15 @@ class client {
     const int on = 1;
     ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     return fd;
+  }
+
+  void greet(int fd) const {
+    check(::send(fd, what_.greeting.data(), what_.greeting.size(), MSG_NOSIGNAL) > 0, "send");
+    for (std::string head; !head.ends_with("\r\n\r\n");) {
+      char byte;
+      check(::recv(fd, &byte, 1, 0) == 1, "the head of an answer");
+      head += byte;
+    }
   }
 
   // Questions answered in about that many seconds.

@@ -31,7 +31,8 @@ install_optional() { install_packages "$@" || say "going on without: $*"; }
 build_packages=(g++ meson ninja-build pkg-config ccache libcli11-dev)
 test_packages=(catch2 netcat-openbsd)
 optional_packages=(clang libclang-rt-14-dev cmake gnuplot-nox libpq-dev libhiredis-dev redis-server postgresql libglib2.0-dev
-                   libuv1-dev libtomlplusplus-dev libsqlite3-dev libre2-dev libssl-dev openssl valgrind wrk nghttp2-client slowhttptest python3-aiohttp curl nginx-light)
+                   libuv1-dev libtomlplusplus-dev libsqlite3-dev libre2-dev libssl-dev libwslay-dev openssl valgrind wrk nghttp2-client slowhttptest
+                   python3-aiohttp curl nginx-light nodejs node-ws python3-websockets)
 # Debian 12 has two versions of Boost, of which one can be installed; HTTP needs the newer one's Beast.
 boost_packages=(libboost1.81-dev libboost-context1.81-dev libboost-json1.81-dev)
 
@@ -120,6 +121,8 @@ layer_suite() {
     skip "$name" "Boost.Beast 1.81 or RE2 is not installed (libboost1.81-dev libre2-dev)"
   elif [ "$1" = tls ] && [ ! -x "$2/tests/test_tls" ]; then
     skip "$name" "OpenSSL 3 is not installed (libssl-dev)"
+  elif [ "$1" = websocket ] && [ ! -x "$2/tests/test_websocket" ]; then
+    skip "$name" "wslay is not installed, or what HTTP or TLS need (libwslay-dev libboost1.81-dev libre2-dev libssl-dev)"
   else
     suite "$name" "$2/tests/test_$1"
   fi
@@ -128,7 +131,7 @@ layer_suite() {
 built() {
   local folder=$1 layer
   shift
-  for layer in "$@"; do if [ -x "$folder/tests/test_$layer" ] || [[ $layer != tls && $layer != http ]]; then echo "$layer"; fi; done
+  for layer in "$@"; do if [ -x "$folder/tests/test_$layer" ] || [[ $layer != tls && $layer != http && $layer != websocket ]]; then echo "$layer"; fi; done
 }
 
 # check NAME COMMAND...: one case that is a command's exit status; its output is shown where it fails.

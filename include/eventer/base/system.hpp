@@ -15,6 +15,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/sendfile.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -48,9 +49,10 @@ namespace eventer::inline EVENTER_ABI::system {
 // clang-format off
 enum class call {
   accept4, bind, chmod, close, connect, epoll_create1, epoll_ctl, epoll_wait, eventfd, fcntl, fstat, getpeername,
-  getsockname, getsockopt, kevent, kqueue, listen, lstat, madvise, mmap, mprotect, munmap, open, openat, openat2, pipe2,
-  poll, pread, preadv2, pthread_create, read, readv, recv, recvmmsg, recvmsg, sched_getaffinity, send, sendfile,
-  sendmmsg, sendmsg, setsockopt, shutdown, signalfd, socket, socketpair, timerfd_create, timerfd_settime, unlink, write, writev,
+  getrandom, getsockname, getsockopt, kevent, kqueue, listen, lstat, madvise, mmap, mprotect, munmap, open, openat,
+  openat2, pipe2, poll, pread, preadv2, pthread_create, read, readv, recv, recvmmsg, recvmsg, sched_getaffinity, send,
+  sendfile, sendmmsg, sendmsg, setsockopt, shutdown, signalfd, socket, socketpair, timerfd_create, timerfd_settime,
+  unlink, write, writev,
 };
 // clang-format on
 
@@ -220,6 +222,12 @@ inline int close(int fd) noexcept {
 }
 inline int poll(pollfd* fds, nfds_t count, int milliseconds) noexcept {
   return detail::injected(call::poll) ? -1 : ::poll(fds, count, milliseconds);
+}
+// Bytes that nobody can guess. False: the kernel has refused.
+inline bool random_bytes(void* into, std::size_t size) noexcept {
+  const ssize_t got = detail::retrying(
+      call::getrandom, [=] { return ::getrandom(into, size, 0); }, into);
+  return got == static_cast<ssize_t>(size);
 }
 inline int eventfd(unsigned initial, int flags) noexcept {
   return detail::injected(call::eventfd) ? -1 : ::eventfd(initial, flags);

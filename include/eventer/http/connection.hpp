@@ -4,6 +4,7 @@
 
 #include <concepts>
 #include <cstdint>
+#include <memory>
 #include <type_traits>
 #include <utility>
 
@@ -40,7 +41,10 @@ class connection : public eventer::detail::connection_set::member {
       if (!secure(here_->*Set, with)) return;
     for (;;) {
       const auto received = stream_.read_borrowed();
-      if (!received || !answer(here_->*Set, received->data(), received->size())) return;
+      if (!received) return;
+      const outcome then = answer(here_->*Set, received->data(), received->size());
+      if (EVENTER_UNLIKELY(then.next != nullptr)) return hand_over(then.next);
+      if (!then.goes_on) return;
     }
   }
 
@@ -55,19 +59,29 @@ class connection : public eventer::detail::connection_set::member {
     all.note_idle(*this);
     return done.has_value();
   }
-  // False: the connection has ended.
-  EVENTER_NOINLINE bool answer(eventer::detail::connection_set& all, const char* received, std::size_t size) {
+  struct outcome {
+    bool goes_on;  // false: the connection has ended, but for its heir, if there is one
+    heir* next;
+  };
+  EVENTER_NOINLINE outcome answer(eventer::detail::connection_set& all, const char* received, std::size_t size) {
     all.note_busy(*this);
     afterwards then = afterwards::close;
+    std::unique_ptr<heir> next;
     {
       const std::uint32_t before = requests_;
       const share::lent_exchange work(*here_);
       then = work->serve(here_->owner.serves(), stream_, requests_, {received, size});
       here_->requests.fetch_add(requests_ - before, std::memory_order_relaxed);
+      if (EVENTER_UNLIKELY(then == afterwards::inherited)) next = work->take_heir();
     }
     if (then == afterwards::close_slowly) close_slowly();
-    all.note_idle(*this);
-    return then == afterwards::idle;
+    if (next == nullptr) all.note_idle(*this);  // what an heir waits for is its own matter
+    return {then == afterwards::idle, next.release()};
+  }
+  // Beside this, nothing of the connection's is on the stack while its heir waits.
+  EVENTER_NOINLINE static void hand_over(heir* to) {
+    const std::unique_ptr<heir> next(to);
+    next->run();
   }
   // RFC 9112, 9.6: bytes that nobody reads would make the kernel reset the connection, and the client lose the answer.
   void close_slowly() {

@@ -53,6 +53,7 @@ enum class afterwards : std::uint8_t {
   close,         // the client knows that it ends, and sends nothing more
   close_slowly,  // the client may be sending still: a reset must not destroy what it is to read
   given_away,    // somebody else has it
+  inherited,     // somebody gets it when this exchange is given back: take_heir()
 };
 
 class exchange {
@@ -79,6 +80,8 @@ class exchange {
       out_.send_when_waiting();
     }
   }
+  // Requires: serve() has answered `inherited`.
+  std::unique_ptr<heir> take_heir() { return answer_.take_heir(); }
   // Makes it ready for another connection.
   void reset() noexcept {
     in_.reset();
@@ -143,11 +146,15 @@ class exchange {
       fail(413);
     else
       run(found);
-    if (EVENTER_UNLIKELY(answer_.was_upgraded())) {
-      if (by_->options.access_log) note_access();
-      return afterwards::given_away;
-    }
+    if (EVENTER_UNLIKELY(answer_.was_upgraded())) return give_away();
     return finish();
+  }
+  EVENTER_NOINLINE afterwards give_away() {
+    const bool is_inherited = answer_.has_heir();
+    const bool was_sent = !is_inherited || answer_.send_upgrade_for_heir();
+    if (by_->options.access_log) note_access();
+    if (!is_inherited) return afterwards::given_away;
+    return was_sent ? afterwards::inherited : afterwards::close;
   }
   // Where the request could not be read, nobody knows where the next one begins.
   afterwards refuse_unread() {

@@ -6,8 +6,6 @@
 // meanwhile is not padded.
 #pragma once
 
-#include <sys/random.h>
-
 #include <charconv>
 #include <memory>
 #include <string>
@@ -60,7 +58,7 @@ namespace detail {
 // What parts the ranges of one answer: nobody can have put it into the file.
 inline std::string new_boundary() {
   std::uint64_t numbers[2] = {};
-  if (::getrandom(numbers, sizeof numbers, GRND_NONBLOCK) != static_cast<ssize_t>(sizeof numbers))
+  if (!system::random_bytes(numbers, sizeof numbers))
     numbers[0] = static_cast<std::uint64_t>(clock::now().time_since_epoch().count());
   char text[40], *at = text;
   for (const std::uint64_t each : numbers) at = std::to_chars(at, at + 16, each, 16).ptr;

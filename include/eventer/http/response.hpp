@@ -37,6 +37,21 @@ class file_handler;
 class served_file;
 }  // namespace detail
 
+// Who gets a connection that another protocol is spoken on, when the request is answered and its exchange is given
+// back: what is parked then holds nothing of HTTP.
+class heir {
+ public:
+  heir() noexcept = default;
+  heir(const heir&) = delete;
+  heir& operator=(const heir&) = delete;
+  virtual ~heir() = default;
+  // The connection, of which nobody else has anything any more, and what the client has sent behind its request.
+  virtual void take(any_stream&& stream, std::string_view received) = 0;
+  // Called once, after take(), as the connection's coroutine, which ends when it returns; may wait. Must not throw, but
+  // `cancelled`.
+  virtual void run() = 0;
+};
+
 class response {
  public:
   response(const response&) = delete;
@@ -48,6 +63,7 @@ class response {
   response& status(int code) {
     if (code < 200 || code > 599)
       detail::refuse_argument("the status of an answer is 200 to 599, and this is " + std::to_string(code));
+    if (EVENTER_UNLIKELY(heir_ != nullptr)) disinherit();
     status_ = code;
     reason_.clear();
     begun_ = true;
@@ -197,22 +213,19 @@ class response {
     std::string received;
   };
   io_result<upgraded> upgrade(std::string_view protocol) {
-    const bool has_body = asked_->body() != body_kind::none;  // which must not be taken for the other protocol
-    if (head_sent_ || has_body || !asked_->wants_upgrade() || !asked_->has_token("upgrade", protocol))
-      return make_error_code(errc::not_upgradable);
-    head_sent_ = ended_ = close_ = true;
+    if (!can_upgrade(protocol)) return make_error_code(errc::not_upgradable);
+    if (const auto done = send_upgrade(protocol); !done) return done.error();
+    return upgraded{std::move(*stream_), take_received()};
+  }
+  // The same when the handler and what is around it have returned, if nobody chooses another status until then:
+  // `next` gets the connection when this request holds nothing any more. Errors: not_upgradable, and `next` is gone.
+  io_result<void> upgrade_later(std::string_view protocol, std::unique_ptr<heir> next) {
+    if (!can_upgrade(protocol)) return make_error_code(errc::not_upgradable);
+    heir_ = std::move(next);
+    protocol_.assign(protocol);
     status_ = 101;
-    std::string& head = to_->bytes();
-    head.append("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ").append(protocol);
-    head.append("\r\n").append(fields_.lines()).append("\r\n");
-    if (const auto done = sent(to_->send(stall_)); !done) return done.error();
-    stream_->end_request();  // what is a request from now on is its new owner's to say
-    upgraded result{std::move(*stream_), {}};
-    while (!received_->empty()) {
-      result.received.append(received_->view());
-      received_->consume(received_->view().size());
-    }
-    return result;
+    begun_ = ended_ = true;
+    return {};
   }
 
  private:
@@ -236,9 +249,11 @@ class response {
   // Between connections: small buffers are kept.
   void release() noexcept {
     if (body_.capacity() > kept_at_most) body_ = std::string();
+    heir_.reset();
   }
   // Forgets what a handler has prepared. Requires: nothing of it was sent.
   void start_again() {
+    heir_.reset();
     status_ = 200;
     reason_.clear();
     fields_.clear();
@@ -257,12 +272,45 @@ class response {
     return failure_ && (failure_ == errc::wrong_length || failure_ == std::errc::connection_aborted);
   }
   bool was_upgraded() const noexcept { return status_ == 101; }
+  bool has_heir() const noexcept { return heir_ != nullptr; }
+  io_result<void> send_upgrade_for_heir() { return send_upgrade(protocol_); }
+  std::unique_ptr<heir> take_heir() {
+    heir_->take(std::move(*stream_), take_received());
+    return std::move(heir_);
+  }
+  std::string take_received() {
+    std::string result;
+    while (!received_->empty()) {
+      result.append(received_->view());
+      received_->consume(received_->view().size());
+    }
+    return result;
+  }
   // The head is sent, and what it promises will not come: the client sees that by the connection's end.
   void cut() {
     if (ended_) return;
     (void)to_->send(stall_);
     (void)fail(std::make_error_code(std::errc::connection_aborted));
     ended_ = true;
+  }
+
+  bool can_upgrade(std::string_view protocol) const noexcept {
+    const bool has_body = asked_->body() != body_kind::none;  // which must not be taken for the other protocol
+    return !head_sent_ && !ended_ && !has_body && asked_->wants_upgrade() && asked_->has_token("upgrade", protocol);
+  }
+  io_result<void> send_upgrade(std::string_view protocol) {
+    head_sent_ = ended_ = close_ = true;
+    status_ = 101;
+    std::string& head = to_->bytes();
+    head.append("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ").append(protocol);
+    head.append("\r\n").append(fields_.lines()).append("\r\n");
+    const auto done = sent(to_->send(stall_));
+    if (done) stream_->end_request();  // what is a request from now on is its new owner's to say
+    return done;
+  }
+  EVENTER_NOINLINE void disinherit() noexcept {
+    heir_.reset();
+    ended_ = false;
   }
 
   void has_body(std::string_view type) {
@@ -407,6 +455,8 @@ class response {
   detail::fields fields_;
   std::string reason_;  // of the status, where it is not the usual one
   std::string type_, body_;
+  std::unique_ptr<heir> heir_;  // while the status is 101, and nothing is sent
+  std::string protocol_;        // that it speaks
 };
 
 }  // namespace eventer::inline EVENTER_ABI::http

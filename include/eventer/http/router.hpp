@@ -22,8 +22,12 @@
 
 namespace eventer::inline EVENTER_ABI::http {
 
+struct websocket_options;
+
 namespace detail {
 struct service;
+template <class F>
+class websocket_route;
 }
 
 // What holds for one route; each call returns it again.
@@ -150,6 +154,16 @@ class router {
     if (mount.ends_with('/')) return get(std::string(mount) + "{path...}", std::move(handler));
     get(mount, &detail::redirect_to_folder);
     return get(std::string(mount) + "/{path...}", std::move(handler));
+  }
+  // WebSocket connections: a GET whose handshake is agreed on, after which `serve` is called with the connection; see
+  // serve_websocket. Requires: eventer/websocket.hpp, and its library.
+  template <class F>
+  route& websocket(std::string_view path, F&& serve) {
+    return get(path, detail::websocket_route<std::decay_t<F>>(std::forward<F>(serve)));
+  }
+  template <class F>
+  route& websocket(std::string_view path, F&& serve, const websocket_options& options) {
+    return get(path, detail::websocket_route<std::decay_t<F>>(std::forward<F>(serve), options));
   }
   // Around every request, in the order of the calls, also around those that no route serves.
   template <is_middleware F>

@@ -1,0 +1,71 @@
+// turn: whose turn it is to write, among the coroutines of a loop, first come first served. A mutex that takes nothing
+// while nobody waits for it, and for which one waits no longer than a cancellation or a deadline_scope allows.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <system_error>
+
+#include "eventer/coro/sync/semaphore.hpp"
+
+namespace eventer::inline EVENTER_ABI::http::detail {
+
+class turn {
+ public:
+  // For its life, where it has been got.
+  class held {
+   public:
+    explicit held(turn& of) : of_(of), failure_(of.get()) {}
+    held(turn& of, std::try_to_lock_t) noexcept : of_(of) {
+      if (!of.try_get()) failure_ = eventer::errc::busy;
+    }
+    held(const held&) = delete;
+    held& operator=(const held&) = delete;
+    ~held() {
+      if (!failure_) of_.give();
+    }
+    explicit operator bool() const noexcept { return !failure_; }
+    std::error_code failure() const noexcept { return failure_; }
+
+   private:
+    turn& of_;
+    std::error_code failure_;
+  };
+
+ private:
+  bool try_get() noexcept {
+    if (taken_) return false;
+    return taken_ = true;
+  }
+  std::error_code get() { return try_get() ? std::error_code() : wait(); }
+  void give() {
+    if (waiting_ > 0) return queue_->release();  // it stays taken: by whoever has waited longest
+    queue_.reset();
+    taken_ = false;
+  }
+  EVENTER_NOINLINE std::error_code wait() {
+    if (queue_ == nullptr) queue_ = std::make_unique<semaphore>(0);
+    struct counted {
+      turn& self;
+      bool has_it = false;
+      explicit counted(turn& t) noexcept : self(t) { ++self.waiting_; }
+      counted(const counted&) = delete;
+      counted& operator=(const counted&) = delete;
+      ~counted() {
+        --self.waiting_;
+        // It was this one's turn already when it was cancelled, and is nobody else's now.
+        if (!has_it && self.waiting_ == 0 && self.queue_->try_acquire()) self.give();
+      }
+    } mine(*this);
+    const io_result<void> got = queue_->acquire_for({});
+    mine.has_it = got.has_value();
+    return got ? std::error_code() : got.error();
+  }
+
+  std::unique_ptr<semaphore> queue_;
+  std::uint32_t waiting_ = 0;
+  bool taken_ = false;
+};
+
+}  // namespace eventer::inline EVENTER_ABI::http::detail
