@@ -135,6 +135,25 @@ TEST_CASE("a coroutine that always yields does not keep timers and descriptors w
   });
 }
 
+TEST_CASE("a coroutine that does one operation after the other gives way to the timers after some turns",
+          "[fairness]") {
+  eventer::manual_clock time;
+  long operations = 0;
+  eventer::run(
+      [&operations] {
+        const auto done = std::make_shared<bool>(false);
+        const auto gate = std::make_shared<eventer::semaphore>(1);  // which is always free
+        eventer::event_loop::current().after(0ms, [done] { *done = true; });
+        while (!*done && operations < 1'000'000) {
+          gate->acquire();
+          gate->release();
+          ++operations;
+        }
+      },
+      {.clock = &time});
+  CHECK(operations < 64 * 40);  // at first 32 turns of 64 were a batch, of which 32 went by
+}
+
 TEST_CASE("a peer that always has data does not starve others, in either world", "[fairness]") {
   eventer::run([] {
     const auto other_ran = std::make_shared<bool>(false);

@@ -353,6 +353,7 @@ class EVENTER_API scheduler {
     operations_ = 0;
     if (running_ == nullptr) return {};
     if (cancellation_due()) return make_error_code(errc::canceled);
+    gave_way_ = true;
     yield();
     return {};
   }
@@ -477,11 +478,14 @@ class EVENTER_API scheduler {
     [[no_unique_address, maybe_unused]] context::native_frames native_frames_;
   };
 
-  // Resumes at most `budget` ready coroutines; answers how many. Requires: a native stack, inside `entered`.
+  // Resumes at most `budget` ready coroutines, fewer where one of them has done many operations and gives way: what it
+  // does takes time, and the loop is to look at the clock. Answers how many. Requires: a native stack, inside
+  // `entered`.
   std::size_t run_ready(std::size_t budget) {
     std::size_t resumed = 0;
     const bool seeded = options_.seed != 0;
-    while (resumed < budget && !ready_.empty()) {
+    gave_way_ = false;
+    while (resumed < budget && !ready_.empty() && EVENTER_LIKELY(!gave_way_)) {
       if (EVENTER_UNLIKELY(first_in_order_ > 0))
         --first_in_order_;
       else if (EVENTER_UNLIKELY(seeded))
@@ -1121,6 +1125,7 @@ class EVENTER_API scheduler {
   std::size_t adapted_now_ = 0;
   unsigned unwinding_rounds_ = 0;
   std::size_t living_ = 0;
+  bool gave_way_ = false;  // in the present run_ready(), let_others_run() was called
   std::size_t refused_ = 0;
   std::size_t first_in_order_ = 0;  // of the ready ones, that no seed moves: see run_at_once
   std::uint64_t draws_ = options_.seed;
