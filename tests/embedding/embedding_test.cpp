@@ -110,9 +110,10 @@ TEST_CASE("our loop inside Boost.Asio's") { EVENTER_SKIP("built without Boost.As
 EMBEDDING_TEST("embedded coroutines sleep, and wake in the order of their times") {
   embedded all;
   std::string order;
+  const eventer::time_point begin = eventer::clock::now() + 250ms;  // all of them have begun by then
   for (const auto& [name, time] : {std::pair{'c', 15ms}, std::pair{'a', 1ms}, std::pair{'b', 8ms}})
-    (void)all.loop.spawn([&order, name = name, time = time] {
-      eventer::sleep_for(time);
+    (void)all.loop.spawn([&order, name = name, time = begin + time] {
+      eventer::sleep_until(time);
       order += name;
       eventer::sleep_for(20ms);
       order += static_cast<char>(name - 'a' + 'A');
