@@ -150,6 +150,8 @@ class client {
     return ended_ && unread.empty();
   }
   void close() { fd_ = eventer::unique_fd(); }
+  // For another client, on the same connection.
+  eventer::unique_fd release() { return std::move(fd_); }
   // The server learns of it at once.
   void reset() {
     const linger how{1, 0};

@@ -179,6 +179,14 @@ class received_request {
     filled_ = taken_ = 0;
   }
 
+  // What can be asked for, for who asks when the request is gone.
+  void keep() {
+    (void)method();
+    (void)protocol();
+    (void)query_string();
+    (void)parameters();
+    (void)fields();
+  }
   // The request is its connection's again.
   void detach() noexcept {
     const std::lock_guard lock(mutex_);
