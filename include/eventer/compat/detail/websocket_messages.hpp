@@ -6,7 +6,7 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
+#include <list>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -288,11 +288,11 @@ class websocket_messages final : public message_queue {
   const std::size_t most_bytes_;
 
   mutable std::mutex mutex_;
-  std::deque<message> waiting_;
-  std::size_t bytes_ = 0;   // of what waits, and of what is being sent
-  bool ends_ = false;       // nothing may follow
-  bool over_ = false;       // nothing is sent any more
-  bool overflown_ = false;  // because the peer has taken too little
+  std::list<message> waiting_;  // empty it takes nothing
+  std::size_t bytes_ = 0;       // of what waits, and of what is being sent
+  bool ends_ = false;           // nothing may follow
+  bool over_ = false;           // nothing is sent any more
+  bool overflown_ = false;      // because the peer has taken too little
   bool asked_loop_ = false;
 
   // The loop's thread's.
