@@ -526,6 +526,14 @@ TEST_CASE("websocket: the client goes, is cancelled, or says too much") {
       CHECK(peer.next() == "<1001>");
     });
   }
+  SECTION("it is silent for longer than idle_timeout") {
+    talking([&] {
+      talk peer("/ws-gone/" + path, {"chat"}, {}, {.idle_timeout = std::chrono::milliseconds(100)});
+      REQUIRE(peer.socket.write("here"));
+      CHECK(peer.next() == "<1006>");
+      REQUIRE(one.freed.wait());
+    });
+  }
   SECTION("a message beyond http_upload_limit") {
     eventer_propset("http_upload_limit", "1000");
     talking([&] {

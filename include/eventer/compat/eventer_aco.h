@@ -503,7 +503,7 @@ void mtev_http_rest_clean_request(mtev_http_rest_closure_t *restc);            /
    a page may connect to the host that it is from; to another one where the listener's config says so: websocket_origins = "https://example.org", or "*".
    wf is called for each message, in the connection's coroutine, where it may wait, aco or not: the next message has to wait, others' connections have not. 0: go on. Anything
    else, or restc->wants_shutdown: what was queued is sent, the peer is told 1000, and the connection ends. restc, its http_ctx and call_closure live as long as that;
-   then call_closure_free is called. Texts and tables of the request stay. A message has up to http_upload_limit bytes. idle_timeout is for the client's next message. --- */
+   then call_closure_free is called. Texts and tables of the request stay. A message has up to http_upload_limit bytes. idle_timeout counts from the last message, of either side. --- */
 
 int mtev_http_rest_websocket_register(const char *base, const char *expression, const char *protocol, rest_websocket_message_handler f);     /* everybody may */
 int mtev_http_rest_websocket_register_closure(const char *base, const char *expression, const char *protocol, rest_websocket_message_handler f, void *closure);

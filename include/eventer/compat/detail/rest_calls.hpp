@@ -1,11 +1,14 @@
-// What requests and WebSockets of the C interface have in common: whose connection it is, how a rule's functions are
-// called, and who may ask.
+// What requests and WebSockets of the C interface have in common: whose connection it is and when it is idle, how a
+// rule's functions are called, and who may ask.
 #pragma once
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "eventer/compat/detail/http_session.hpp"
+#include "eventer/compat/detail/idle_watch.hpp"
+#include "eventer/compat/detail/needing_memory.hpp"
 #include "eventer/coro/coroutine_local.hpp"
 #include "eventer/http/error.hpp"
 #include "eventer/http/route_match.hpp"
@@ -14,6 +17,20 @@ namespace eventer::inline EVENTER_ABI::compat {
 
 // What the connection that a coroutine serves came with.
 inline coroutine_local<mtev_acceptor_closure_t*> present_connection;
+
+// The listener's idle_timeout counts between requests: while one is answered its connection is not idle. On a
+// WebSocket it counts from the last message, of either side.
+inline void begin_to_idle(mtev_acceptor_closure_t& from, int fd) noexcept {
+  if (from.idle_timeout <= duration::zero() || fd < 0) return;
+  needing_memory([&] { from.idle = idle_watch::begin(fd, from.idle_timeout); });
+}
+inline void end_to_idle(mtev_acceptor_closure_t& from) {
+  if (const auto idle = std::exchange(from.idle, nullptr)) idle->end();
+}
+
+inline void note_use(const mtev_acceptor_closure_t& of) noexcept {
+  if (of.idle != nullptr) of.idle->note_use();
+}
 
 // Calls a handler or an authorization, on the request's coroutine or on that of a pool.
 template <class F>

@@ -8,8 +8,6 @@
 #include <utility>
 #include <vector>
 
-#include "eventer/compat/detail/idle_watch.hpp"
-#include "eventer/compat/detail/needing_memory.hpp"
 #include "eventer/compat/detail/rest_calls.hpp"
 #include "eventer/compat/detail/rest_files.hpp"
 #include "eventer/compat/detail/rest_rules.hpp"
@@ -129,15 +127,6 @@ EVENTER_NOINLINE inline counted_ptr<mtev_http_session_ctx> session_for(http::req
   std::vector<std::string> captures = captures_of(found);  // before the path, into which they point, goes
   return make_counted<mtev_http_session_ctx>(*rule, **present_connection, asked, answer, std::move(path),
                                              std::move(captures));
-}
-
-// The listener's idle_timeout counts between requests: while one is answered its connection is not idle.
-inline void begin_to_idle(mtev_acceptor_closure_t& from, int fd) noexcept {
-  if (from.idle_timeout <= duration::zero() || fd < 0) return;
-  needing_memory([&] { from.idle = idle_watch::begin(fd, from.idle_timeout); });
-}
-inline void end_to_idle(mtev_acceptor_closure_t& from) {
-  if (const auto idle = std::exchange(from.idle, nullptr)) idle->end();
 }
 
 struct rest_step {

@@ -15,6 +15,7 @@
 
 #include "eventer/compat/detail/http_session.hpp"
 #include "eventer/compat/detail/loops.hpp"
+#include "eventer/compat/detail/rest_calls.hpp"
 #include "eventer/websocket/utf8.hpp"
 #include "eventer/websocket/websocket.hpp"
 
@@ -239,6 +240,7 @@ class websocket_messages final : public message_queue {
     }
     const bool went = static_cast<bool>(send(next));
     if (!went) give_up();  // the reader learns of it as well
+    note_use(*session_.rest.ac);
     const std::lock_guard lock(mutex_);
     if (over_) return false;
     bytes_ -= next.payload.size() + sizeof(message);

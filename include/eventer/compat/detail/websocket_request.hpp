@@ -28,12 +28,14 @@ class websocket_call {
 
   void operator()(http::websocket& socket) {
     messages_->begin(socket);
+    begin_to_idle(*session_->rest.ac, socket.stream().native_handle());
     for (;;) {
       auto got = socket.read();
       if (!got) break;
       message_ = std::move(*got);
       if (!handle()) break;
     }
+    end_to_idle(*session_->rest.ac);
     messages_->send_rest();
   }
 
@@ -41,6 +43,7 @@ class websocket_call {
   // False: the handler has enough.
   EVENTER_NOINLINE bool handle() {
     mtev_http_rest_closure_t& rest = session_->rest;
+    note_use(*rest.ac);
     int result = -1;
     if (const rest_websocket_message_handler handler = rest.websocket_handler_memo) {
       result = 0;
@@ -119,7 +122,6 @@ inline void agree(const counted_ptr<mtev_http_session_ctx>& session, http::reque
   if (session->answer.has_said_anything()) return finish(*session);
   const mtev_acceptor_closure_t& from = *session->rest.ac;
   http::websocket_options options{.max_message = received_request::upload_limit(), .origins = origins_for(from)};
-  options.idle = from.idle_timeout;
   options.protocols.push_back(std::move(protocol));
   auto& messages = static_cast<websocket_messages&>(*session->messages);
   // From here on it is the call that sees to the session's end.
