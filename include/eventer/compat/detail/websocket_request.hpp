@@ -2,6 +2,7 @@
 // the rule's handler for messages.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <string_view>
