@@ -69,6 +69,7 @@ struct client_options {
   mtev_hash_table* config = nullptr;
   std::string common_name{};
   int buffer_bytes = 0;  // of both sockets; 0: what the kernel has
+  eventer::duration idle_timeout{};
 };
 
 class client {
@@ -150,6 +151,8 @@ class client {
     return ended_ && unread.empty();
   }
   void close() { fd_ = eventer::unique_fd(); }
+  // For another client, on the same connection.
+  eventer::unique_fd release() { return std::move(fd_); }
   // The server learns of it at once.
   void reset() {
     const linger how{1, 0};
@@ -176,6 +179,7 @@ class client {
     auto from = std::make_shared<mtev_acceptor_closure_t>();
     from->config = options.config;
     from->remote_cn = options.common_name;
+    from->idle_timeout = options.idle_timeout;
     const auto who = eventer::endpoint::peer_of(fd);
     std::memcpy(&from->remote, who.data(), who.size());
     pthread_t thread = eventer_choose_owner(0);

@@ -128,13 +128,32 @@ TEST_CASE("rules that can't be meant so are refused with a sentence") {
   CHECK(mtev_http_rest_register("GET", "/bad/", "(a)\\1", say_closure) == -1);
   CHECK(log.has("neither back-references nor look-around"));
   CHECK(mtev_http_rest_register_auth("GET", "/bad/", "a(?!b)", say_closure, nullptr) == -1);
-  const auto web_socket = [](mtev_http_rest_closure_t*, int, const unsigned char*, size_t) { return 0; };
-  CHECK(mtev_http_rest_new_rule_auth_closure("GET", "/bad/", "^w$", nullptr, web_socket, "chat", nullptr, nullptr) ==
-        nullptr);
-  CHECK(log.has("WebSocket is not there yet"));
   client asks;
   CHECK(asks.get("/bad/w").status == 404);
 }
+
+TEST_CASE("a rule without a handler has an authorization, and is not found") {
+  bool& may = kept<bool>();
+  REQUIRE(mtev_http_rest_new_rule_auth_closure(
+              "GET", "/bare/", "^x$", nullptr, nullptr, nullptr,
+              [](mtev_http_rest_closure_t* rest, int, char**) { return of<bool>(rest) ? mtev_true : mtev_false; },
+              &may) != nullptr);
+  client asks;
+  CHECK(asks.get("/bare/x").status == 403);
+  may = true;
+  CHECK(asks.get("/bare/x").status == 404);
+}
+
+#ifndef EVENTER_ACO_WITH_WEBSOCKET
+TEST_CASE("a rule for WebSockets is refused where that part is not there") {
+  const log_lines log;
+  const auto on_message = [](mtev_http_rest_closure_t*, int, const unsigned char*, size_t) { return 0; };
+  CHECK(mtev_http_rest_new_rule_auth_closure("GET", "/bad/", "^w$", nullptr, on_message, "chat", nullptr, nullptr) ==
+        nullptr);
+  CHECK(mtev_http_rest_websocket_register("/bad/", "^w$", "chat", on_message) == -1);
+  CHECK(log.has("the program was built without WebSocket (EVENTER_ACO_WITH_WEBSOCKET)"));
+}
+#endif
 
 TEST_CASE("a rule that is added while the server runs is served from then on, and can be changed") {
   client asks;

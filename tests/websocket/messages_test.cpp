@@ -142,8 +142,10 @@ TEST_CASE("a handler that returns, throws, closes, or is a task") {
       CHECK(socket.close(1000, std::string(124, 'r')).error() == make_error_code(http::websocket_errc::too_long));
       CHECK(socket.close(1000, "\xff").error() == make_error_code(http::websocket_errc::bad_text));
       CHECK(socket.ping(std::string(126, 'p')).error() == make_error_code(http::websocket_errc::too_long));
+      CHECK(socket.pong(std::string(126, 'p')).error() == make_error_code(http::websocket_errc::too_long));
       CHECK(socket.write("\xff").error() == make_error_code(http::websocket_errc::bad_text));
       CHECK(socket.is_open());
+      CHECK(socket.pong("alive"));
       CHECK(socket.write_binary("\xff"));
     });
     routes.websocket("/task", [](http::websocket& socket) -> eventer::task<> {
@@ -168,7 +170,7 @@ TEST_CASE("a handler that returns, throws, closes, or is a task") {
     CHECK(all_of("/closes", "", frames::close(4002)) == "C<4000 enough>");
     CHECK(all_of("/closes", "", "") == "C<4000 enough>");  // it waits no longer than close_within
     CHECK(*result == "timed out");
-    CHECK(all_of("/wrong", "", frames::close(1000)) == "B<\xff>C<1000 >");
+    CHECK(all_of("/wrong", "", frames::close(1000)) == "O<alive>B<\xff>C<1000 >");
     CHECK(all_of("/task", text("a"), frames::close(1000)) == "T<task a>C<1000 >");
   });
   CHECK(log.count("the handler of a websocket has thrown") == 1);

@@ -8,8 +8,8 @@
  *   #include "eventer/compat/eventer_aco.h"
  *
  * That gives events, coroutines and job queues (sections 0-3 and 7), and needs pthreads alone. Defined before the include,
- * EVENTER_ACO_WITH_LISTENERS adds section 4 (toml++), EVENTER_ACO_WITH_HTTP sections 5 and 6 (Boost's headers, RE2), and
- * EVENTER_ACO_WITH_TLS sslconfig (OpenSSL). A call of a part that is not there fails when the program is linked.
+ * EVENTER_ACO_WITH_LISTENERS adds section 4 (toml++), EVENTER_ACO_WITH_HTTP sections 5 and 6 (Boost's headers, RE2), beside it
+ * EVENTER_ACO_WITH_WEBSOCKET what they say of WebSocket (wslay), and EVENTER_ACO_WITH_TLS sslconfig (OpenSSL). A call of a part that is not there fails when the program is linked.
  *
  * Calls answer -1 and errno where something failed; in a coroutine that eventer_stop() has cancelled errno is ECANCELED. No
  * exception leaves them. What may lie on a coroutine's stack: whatever only the coroutine itself uses. What a job, another
@@ -443,13 +443,14 @@ typedef struct rest_url_dispatcher mtev_rest_mountpoint_t;                     /
 /* pats: what the npats groups of the expression have captured, decoded, "" for one that took no part; valid as long as the request. */
 typedef int (*rest_request_handler)(mtev_http_rest_closure_t *restc, int npats, char **pats);
 typedef mtev_boolean (*rest_authorize_func_t)(mtev_http_rest_closure_t *restc, int npats, char **pats);    /* before the handler; false: 403, or what it has answered itself */
-typedef int (*rest_websocket_message_handler)(mtev_http_rest_closure_t *restc, int opcode, const unsigned char *msg, size_t len);   /* not there yet */
+/* See 5.1. opcode: 1 text, which is UTF-8, 2 binary (wslay's WSLAY_TEXT_FRAME, WSLAY_BINARY_FRAME). msg: a whole message, a NUL behind it, until the handler returns. */
+typedef int (*rest_websocket_message_handler)(mtev_http_rest_closure_t *restc, int opcode, const unsigned char *msg, size_t len);
 struct mtev_http_rest_closure {                /* one for each request; programs read and WRITE it */
   mtev_http_session_ctx *http_ctx;
   mtev_acceptor_closure_t *ac;                 /* ends with the connection */
   char *remote_cn;                             /* of the client's certificate; "" without, never NULL */
   rest_request_handler fastpath;               /* WRITTEN: the handler for the next calls for this request; NULL: the rule's */
-  rest_websocket_message_handler websocket_handler_memo;
+  rest_websocket_message_handler websocket_handler_memo;   /* WRITTEN: the handler for the next messages of a WebSocket; the rule's at first */
   int nparams; char **params;                  /* = npats, pats */
   int wants_shutdown;                          /* WRITTEN: the connection ends behind this answer */
   void *call_closure;                          /* WRITTEN: what belongs to the request */
@@ -466,8 +467,8 @@ struct mtev_http_rest_closure {                /* one for each request; programs
 #define MTEV_CONTROL_PUT    0x50555420
 #define MTEV_CONTROL_MERGE  0x4d455247
 void mtev_http_rest_init(void);                                                /* registers "http_rest_api": before mtev_listener_init */
-/* NULL, or -1, with a line in the log that says what is wrong: a base that does not begin and end with '/', a bad expression, a wf that is not NULL.
-   method: "GET", or "*" for all. new_rule and register ask mtev_http_rest_client_cert_auth; with an `auth` of NULL everybody may. */
+/* NULL, or -1, with a line in the log that says what is wrong: a base that does not begin and end with '/', a bad expression, a wf that can't be served (5.1).
+   method: "GET", or "*" for all, or "WS": 5.1. Where f is NULL, 404 is answered. new_rule and register ask mtev_http_rest_client_cert_auth; with an `auth` of NULL everybody may. */
 mtev_rest_mountpoint_t *mtev_http_rest_new_rule(const char *method, const char *base, const char *expression, rest_request_handler f);
 mtev_rest_mountpoint_t *mtev_http_rest_new_rule_auth_closure(const char *method, const char *base, const char *expression, rest_request_handler f,
                             rest_websocket_message_handler wf, const char *websocket_protocol, rest_authorize_func_t auth, void *closure);
@@ -495,6 +496,21 @@ int mtev_rest_simple_file_handler(mtev_http_rest_closure_t *restc, int npats, ch
 void mtev_http_rest_load_rules(void);                                          /* reads the access lists again */
 void mtev_http_rest_disclose_endpoints(const char *base, const char *expr);    /* a rule for GET whose answer lists all rules, as JSON */
 void mtev_http_rest_clean_request(mtev_http_rest_closure_t *restc);            /* call_closure is freed now, and fastpath forgotten */
+
+/* --- 5.1 WebSocket, with EVENTER_ACO_WITH_WEBSOCKET; else these are -1, with a line in the log, and do nothing.
+   A rule whose wf is not NULL serves the WebSockets on its paths that ask for its protocol: of those in Sec-WebSocket-Protocol the first for which there is such a rule
+   is agreed on; none: 400. Other requests have the rules that are there for them; one with the method "WS" serves WebSockets alone. Its `auth` is asked before the 101, and
+   a page may connect to the host that it is from; to another one where the listener's config says so: websocket_origins = "https://example.org", or "*".
+   wf is called for each message, in the connection's coroutine, where it may wait, aco or not: the next message has to wait, others' connections have not. 0: go on. Anything
+   else, or restc->wants_shutdown: what was queued is sent, the peer is told 1000, and the connection ends. restc, its http_ctx and call_closure live as long as that;
+   then call_closure_free is called. Texts and tables of the request stay. A message has up to http_upload_limit bytes. idle_timeout counts from the last message, of either side. --- */
+
+int mtev_http_rest_websocket_register(const char *base, const char *expression, const char *protocol, rest_websocket_message_handler f);     /* everybody may */
+int mtev_http_rest_websocket_register_closure(const char *base, const char *expression, const char *protocol, rest_websocket_message_handler f, void *closure);
+int mtev_http_rest_websocket_register_auth(const char *base, const char *expression, const char *protocol, rest_websocket_message_handler f, rest_authorize_func_t auth);
+int mtev_http_rest_websocket_register_auth_closure(const char *base, const char *expression, const char *protocol, rest_websocket_message_handler f,
+                            rest_authorize_func_t auth, void *closure);
+void mtev_rest_mountpoint_set_websocket(mtev_rest_mountpoint_t *m, const char *protocol, rest_websocket_message_handler f);   /* of a rule for GET, * or WS; NULL: none any more */
 
 /* === 6. HTTP session === */
 
@@ -577,7 +593,15 @@ void mtev_http_session_ref_inc(mtev_http_session_ctx *ctx);                    /
 mtev_boolean mtev_http_session_ref_dec(mtev_http_session_ctx *ctx);            /* true: that was the last reference */
 void *mtev_http_session_dispatcher_closure(mtev_http_session_ctx *ctx);        /* the mtev_http_rest_closure_t * */
 mtev_boolean mtev_http_session_aco(mtev_http_session_ctx *ctx);
-mtev_boolean mtev_http_is_websocket(mtev_http_session_ctx *ctx);               /* false: not there yet */
+
+/* --- 6.2 WebSocket (5.1) --- */
+
+mtev_boolean mtev_http_is_websocket(mtev_http_session_ctx *ctx);               /* in `auth` already */
+/* From any thread, in order, copied, at once: the connection's loop sends. opcode: 1 text, 2 binary, 9 ping and 10 pong (up to 125 bytes), 8 close: nothing may follow; msg is
+   its code in two bytes, most significant first, and a reason, or nothing for 1000. In `auth`: sent behind the 101. False: the connection is over, or will be; or this is no
+   message (text that is not UTF-8, another opcode). Where more than the property websocket_queue_limit (8 MiB) waits, as the peer takes too little, the connection ends; but
+   its own handler waits for room instead. It also ends where the peer takes nothing for 30 s. */
+mtev_boolean mtev_http_websocket_queue_msg(mtev_http_session_ctx *ctx, int opcode, const unsigned char *msg, size_t len);
 
 /* === 7. the frame of a program === */
 

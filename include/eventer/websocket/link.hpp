@@ -113,6 +113,10 @@ class websocket_link {
     if (payload.size() > longest_ping) return make_error_code(websocket_errc::too_long);
     return write(WSLAY_PING, payload);
   }
+  io_result<void> pong(std::string_view payload) {
+    if (payload.size() > longest_ping) return make_error_code(websocket_errc::too_long);
+    return write(WSLAY_PONG, payload);
+  }
 
   // --- ending ---
 

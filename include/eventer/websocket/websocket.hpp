@@ -58,6 +58,10 @@ class websocket {
   io_result<void> ping(std::string_view payload = {}) {
     return link_ == nullptr ? io_result<void>(eventer::errc::closed) : link_->ping(payload);
   }
+  // One that no ping has asked for: a sign of life which the peer does not answer. Pings are answered by read().
+  io_result<void> pong(std::string_view payload = {}) {
+    return link_ == nullptr ? io_result<void>(eventer::errc::closed) : link_->pong(payload);
+  }
 
   // Says why, up to 123 bytes, and waits for the peer's close, for close_within at most; messages that come until then
   // are dropped. Where another coroutine reads, it gets them, and end_of_stream. Then the connection is closed. Errors:

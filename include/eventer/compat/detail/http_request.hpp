@@ -65,25 +65,30 @@ class received_request {
   }
   mtev_hash_table* parameters() {
     const std::lock_guard lock(mutex_);
-    if (asked_ == nullptr || std::exchange(has_parameters_, true)) return &parameters_;
-    asked_->query().for_each_raw([this](std::string_view name, std::string_view value) {
-      const char* const text = value.data() == nullptr ? nullptr : keep(http::form_decode(value)).c_str();
-      const std::string& key = keep(http::form_decode(name));
-      (void)mtev_hash_store(&parameters_, key.c_str(), static_cast<int>(key.size()), const_cast<char*>(text));
-    });
+    if ((asked_ == nullptr && !is_kept_) || std::exchange(has_parameters_, true)) return &parameters_;
+    const char* const kept = query_string_ == nullptr ? "" : query_string_;
+    (asked_ != nullptr ? asked_->query() : http::query_view(kept))
+        .for_each_raw([this](std::string_view name, std::string_view value) {
+          const char* const text = value.data() == nullptr ? nullptr : keep(http::form_decode(value)).c_str();
+          const std::string& key = keep(http::form_decode(name));
+          (void)mtev_hash_store(&parameters_, key.c_str(), static_cast<int>(key.size()), const_cast<char*>(text));
+        });
     return &parameters_;
   }
   mtev_hash_table* fields() {
     const std::lock_guard lock(mutex_);
-    if (asked_ == nullptr || std::exchange(has_fields_, true)) return &fields_;
-    for (std::size_t i = 0; i < asked_->header_count(); ++i) {
-      const http::header_field field = asked_->header(i);
-      std::string name(field.name);
-      for (char& each : name) each = http::detail::lower_case(each);
-      const std::string& key = keep(std::move(name));
-      const char* const value = keep(std::string(field.value)).c_str();
-      (void)mtev_hash_replace(&fields_, key.c_str(), static_cast<int>(key.size()), const_cast<char*>(value), nullptr,
-                              nullptr);
+    if ((asked_ == nullptr && !is_kept_) || std::exchange(has_fields_, true)) return &fields_;
+    if (asked_ != nullptr) {
+      for (std::size_t i = 0; i < asked_->header_count(); ++i)
+        add_field(asked_->header(i).name, asked_->header(i).value);
+      return &fields_;
+    }
+    for (std::string_view left = kept_fields_; !left.empty();) {
+      const std::string_view name = left.substr(0, left.find('\0'));
+      left.remove_prefix(name.size() + 1);
+      const std::string_view value = left.substr(0, left.find('\0'));
+      left.remove_prefix(value.size() + 1);
+      add_field(name, value);
     }
     return &fields_;
   }
@@ -179,6 +184,22 @@ class received_request {
     filled_ = taken_ = 0;
   }
 
+  // For who asks when the request is gone: its texts, of which tables are made when they are asked for.
+  void keep() {
+    (void)method();
+    (void)protocol();
+    (void)query_string();
+    const std::lock_guard lock(mutex_);
+    if (asked_ == nullptr || std::exchange(is_kept_, true) || has_fields_) return;
+    std::size_t bytes = 0;
+    for (std::size_t i = 0; i < asked_->header_count(); ++i)
+      bytes += asked_->header(i).name.size() + asked_->header(i).value.size() + 2;
+    kept_fields_.reserve(bytes);
+    for (std::size_t i = 0; i < asked_->header_count(); ++i) {
+      kept_fields_.append(asked_->header(i).name).append(1, '\0');
+      kept_fields_.append(asked_->header(i).value).append(1, '\0');
+    }
+  }
   // The request is its connection's again.
   void detach() noexcept {
     const std::lock_guard lock(mutex_);
@@ -190,6 +211,14 @@ class received_request {
 
   // Under the lock.
   const std::string& keep(std::string text) { return texts_.emplace_front(std::move(text)); }
+  void add_field(std::string_view of, std::string_view with) {
+    std::string name(of);
+    for (char& each : name) each = http::detail::lower_case(each);
+    const std::string& key = keep(std::move(name));
+    const char* const value = keep(std::string(with)).c_str();
+    (void)mtev_hash_replace(&fields_, key.c_str(), static_cast<int>(key.size()), const_cast<char*>(value), nullptr,
+                            nullptr);
+  }
   template <class Look>
   const char* text_of(const char*& known, Look look) {
     const std::lock_guard lock(mutex_);
@@ -224,6 +253,8 @@ class received_request {
   const char *method_ = nullptr, *protocol_ = nullptr, *query_string_ = nullptr;
   const char *user_ = nullptr, *mechanism_ = nullptr;
   bool has_parameters_ = false, has_fields_ = false;
+  bool is_kept_ = false;
+  std::string kept_fields_;  // a name and a value, each with a NUL behind it, in turn
   mtev_hash_table parameters_{}, fields_{};
 
   bool ended_;

@@ -2,7 +2,8 @@
 // to, or the program has a reference.
 //
 // What must not be broken: the request ends once (its call_closure is freed then): with the connection's part of it,
-// or, where that has ended while the request floated, with the resume that is still owed.
+// or, where that has ended while the request floated, with the resume that is still owed. That of a WebSocket ends with
+// its connection.
 #pragma once
 
 #include <memory>
@@ -35,12 +36,28 @@ struct rest_url_dispatcher {
       : method(for_method), base(at_base), expression(matching), handler(calls), authorizes(asks), closure(with) {}
 
   const std::string method, base, expression;
+  std::string websocket_protocol;                              // under the lock of rest_rules, as the next
+  rest_websocket_message_handler websocket_handler = nullptr;  // nullptr: it serves none
   std::atomic<rest_request_handler> handler;
   std::atomic<rest_authorize_func_t> authorizes;
   std::atomic<void*> closure;
   std::atomic<bool> is_aco{false};
   std::atomic<eventer_pool_t*> pool{nullptr};
 };
+
+namespace eventer::inline EVENTER_ABI::compat {
+
+// What a session sends messages through that is a WebSocket's: websocket_messages.hpp, where that part is there.
+class message_queue {
+ public:
+  virtual ~message_queue() = default;
+  // Any thread. False: it is over, or this is no message.
+  virtual bool put(int opcode, std::string_view payload) = 0;
+  // The connection's coroutine: nothing more is sent.
+  virtual void leave() noexcept = 0;
+};
+
+}  // namespace eventer::inline EVENTER_ABI::compat
 
 struct mtev_http_session_ctx : eventer::counted<std::atomic<std::uint32_t>> {
   // On the request's coroutine. `captures`: of the rule's expression.
@@ -111,8 +128,15 @@ struct mtev_http_session_ctx : eventer::counted<std::atomic<std::uint32_t>> {
 
   // --- the end ---
 
+  // The connection has agreed to become a WebSocket: the request and the answer are its again, and the rest stays.
+  void become_websocket() {
+    received.keep();
+    received.detach();
+    answer.detach();
+  }
   // The connection has done with the request.
   void leave() noexcept {
+    if (messages != nullptr) messages->leave();
     answer.detach();
     received.detach();
     if (connection.event != nullptr) connection.event->fd = -1;  // the number is another connection's soon
@@ -155,6 +179,8 @@ struct mtev_http_session_ctx : eventer::counted<std::atomic<std::uint32_t>> {
   enum class need { nothing, whole_body, more_body };
   need needs = need::nothing;
   std::optional<std::string> file;  // to be answered with: see rest_files.hpp
+  std::unique_ptr<eventer::compat::message_queue>
+      messages;  // from before its authorization on, where it asks for a WebSocket
 
   mtev_http_connection connection;
   mtev_http_request request;

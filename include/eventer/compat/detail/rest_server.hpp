@@ -8,23 +8,15 @@
 #include <utility>
 #include <vector>
 
-#include "eventer/compat/detail/idle_watch.hpp"
-#include "eventer/compat/detail/needing_memory.hpp"
+#include "eventer/compat/detail/rest_calls.hpp"
 #include "eventer/compat/detail/rest_files.hpp"
 #include "eventer/compat/detail/rest_rules.hpp"
 #include "eventer/http/server.hpp"
+#ifdef EVENTER_ACO_WITH_WEBSOCKET
+#include "eventer/compat/detail/websocket_request.hpp"
+#endif
 
 namespace eventer::inline EVENTER_ABI::compat {
-
-// What the connection that a coroutine serves came with.
-inline coroutine_local<mtev_acceptor_closure_t*> present_connection;
-
-// Calls a handler or an authorization, on the request's coroutine or on that of a pool.
-template <class F>
-void call_for(mtev_http_session_ctx& session, const F& function) {
-  frame mine{.argument = &session, .is_classic = !session.is_aco()};
-  call_in(mine, function);
-}
 
 inline int call_handler(mtev_http_session_ctx& session) {
   session.needs = mtev_http_session_ctx::need::nothing;
@@ -58,14 +50,6 @@ inline int dispatch(mtev_http_session_ctx& session) {
   static std::atomic<unsigned> turn{0};
   loop_thread& there = *pool->threads[turn.fetch_add(1, std::memory_order_relaxed) % pool->threads.size()];
   return call_handler_on(there.loop, session);
-}
-
-inline bool is_admitted(mtev_http_session_ctx& session) {
-  const rest_authorize_func_t authorizes = session.rule().authorizes.load();
-  mtev_boolean admitted = mtev_true;
-  if (authorizes != nullptr)
-    call_for(session, [&] { admitted = authorizes(&session.rest, session.rest.nparams, session.rest.params); });
-  return admitted != mtev_false;
 }
 
 // Errors: what the server answers for a body that is wrong.
@@ -105,6 +89,8 @@ inline void serve(mtev_http_session_ctx& session) {
   if (!is_admitted(session)) {
     if (!session.answer.has_said_anything()) throw http::error(403, "403 Forbidden\n");
   } else {
+    if (session.rest.fastpath == nullptr && session.rule().handler.load() == nullptr)
+      throw http::error(404, "404 Not Found\n");
     if (session.pool() != nullptr) refuse_body(session.received.read_all());
     for (;;) {
       const int mask = dispatch(session);
@@ -122,10 +108,7 @@ inline void serve(mtev_http_session_ctx& session) {
       if (session.answer.has_ended()) break;
     }
   }
-  const bool closes = session.rest.wants_shutdown != 0;
-  if (!session.answer.has_said_anything()) throw http::error(500, "500 Internal Server Error\n");
-  // Where it can't be sent to its end, the client must not take it for whole.
-  if (!session.answer.finish(closes)) throw http::error(500);
+  finish(session);
 }
 
 // nullptr: no rule serves it, and it is answered.
@@ -141,24 +124,17 @@ EVENTER_NOINLINE inline counted_ptr<mtev_http_session_ctx> session_for(http::req
     if (!is_options) answer.text("405 Method Not Allowed\n");
     return {};
   }
-  std::vector<std::string> captures;
-  for (std::size_t i = 1; i < found.captures(); ++i) captures.emplace_back(found.capture(i));
+  std::vector<std::string> captures = captures_of(found);  // before the path, into which they point, goes
   return make_counted<mtev_http_session_ctx>(*rule, **present_connection, asked, answer, std::move(path),
                                              std::move(captures));
-}
-
-// The listener's idle_timeout counts between requests: while one is answered its connection is not idle.
-inline void begin_to_idle(mtev_acceptor_closure_t& from, int fd) noexcept {
-  if (from.idle_timeout <= duration::zero() || fd < 0) return;
-  needing_memory([&] { from.idle = idle_watch::begin(fd, from.idle_timeout); });
-}
-inline void end_to_idle(mtev_acceptor_closure_t& from) {
-  if (const auto idle = std::exchange(from.idle, nullptr)) idle->end();
 }
 
 struct rest_step {
   void operator()(http::request& asked, http::response& answer, const http::next& rest) const {
     end_to_idle(**present_connection);
+#ifdef EVENTER_ACO_WITH_WEBSOCKET
+    if (serve_websocket_request(asked, answer)) return;
+#endif
     struct idles_again {
       http::request& asked;
       ~idles_again() { begin_to_idle(**present_connection, asked.stream().native_handle()); }

@@ -29,9 +29,10 @@ inline void raise_descriptor_limit() {
 }
 
 inline bool is_known_property(std::string_view key) noexcept {
-  for (const char* const each : {"concurrency", "default_queue_threads", "default_jobq_ordering", "rlim_nofiles",
-                                 "debugging", "show_loop_callbacks_threshold", "show_jobq_callbacks_threshold",
-                                 "default_ca_chain", "ssl_ctx_cache_expiry", "aco_timeout_errno", "http_upload_limit"})
+  for (const char* const each :
+       {"concurrency", "default_queue_threads", "default_jobq_ordering", "rlim_nofiles", "debugging",
+        "show_loop_callbacks_threshold", "show_jobq_callbacks_threshold", "default_ca_chain", "ssl_ctx_cache_expiry",
+        "aco_timeout_errno", "http_upload_limit", "websocket_queue_limit"})
     if (key == each) return true;
   return key.starts_with("loop_") || key.starts_with("jobq_");
 }
@@ -104,8 +105,8 @@ int eventer_impl_propset(const char* key, const char* value) {
     mtevL(mtev_error, "eventer_propset(%s): there is no such property, and it is ignored\n", key);
     return 0;
   }
-  const bool counts =
-      name == "concurrency" || name == "rlim_nofiles" || name == "default_queue_threads" || name == "http_upload_limit";
+  const bool counts = name == "concurrency" || name == "rlim_nofiles" || name == "default_queue_threads" ||
+                      name == "http_upload_limit" || name == "websocket_queue_limit";
   const bool threads = name.starts_with("loop_") || name.starts_with("jobq_");
   const std::string_view number = threads ? text.substr(0, text.find(',')) : text;
   if ((counts || threads) && !compat::number_in(number)) {

@@ -68,7 +68,15 @@ mtev_http_connection* mtev_http_session_connection(mtev_http_session_ctx* ctx) {
 mtev_acceptor_closure_t* mtev_http_session_acceptor_closure(mtev_http_session_ctx* ctx) { return ctx->rest.ac; }
 void* mtev_http_session_dispatcher_closure(mtev_http_session_ctx* ctx) { return &ctx->rest; }
 mtev_boolean mtev_http_session_aco(mtev_http_session_ctx* ctx) { return ctx->is_aco() ? mtev_true : mtev_false; }
-mtev_boolean mtev_http_is_websocket(mtev_http_session_ctx*) { return mtev_false; }
+mtev_boolean mtev_http_is_websocket(mtev_http_session_ctx* ctx) {
+  return ctx->messages != nullptr ? mtev_true : mtev_false;
+}
+mtev_boolean mtev_http_websocket_queue_msg(mtev_http_session_ctx* ctx, int opcode, const unsigned char* msg,
+                                           size_t len) {
+  return eventer::compat::went([&] {
+    return ctx->messages != nullptr && ctx->messages->put(opcode, {reinterpret_cast<const char*>(msg), len});
+  });
+}
 void mtev_http_session_ref_inc(mtev_http_session_ctx* ctx) { ++ctx->owners; }
 mtev_boolean mtev_http_session_ref_dec(mtev_http_session_ctx* ctx) {
   if (--ctx->owners != 0) return mtev_false;

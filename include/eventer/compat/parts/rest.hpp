@@ -10,17 +10,34 @@
 
 namespace eventer::inline EVENTER_ABI::compat {
 
+#ifdef EVENTER_ACO_WITH_WEBSOCKET
+inline constexpr bool has_websocket = true;
+#else
+inline constexpr bool has_websocket = false;
+#endif
+
+// Why a rule of this method can't serve WebSockets of this protocol; empty: it can.
+inline std::string_view why_no_websocket(std::string_view method, const char* protocol) {
+  if (!has_websocket)
+    return "the program was built without WebSocket (EVENTER_ACO_WITH_WEBSOCKET), and this would never be served";
+  if (method != rest_rules::websocket_method && method != "GET" && method != "*")
+    return "a WebSocket begins with a GET: its rule is for GET, or for WS, which is WebSockets alone";
+  if (protocol == nullptr || !http::detail::is_all(http::detail::http_class::token, protocol) || *protocol == '\0')
+    return "a WebSocket's rule has a protocol, a token which clients ask for in Sec-WebSocket-Protocol";
+  return {};
+}
+
 // nullptr: with a line in the log that says why.
 inline rest_url_dispatcher* new_rule(const char* method, const char* base, const char* expression,
-                                     rest_request_handler handler, rest_websocket_message_handler web_socket,
-                                     rest_authorize_func_t authorizes, void* closure) {
-  if (web_socket != nullptr) {
-    mtevL(mtev_error, "REST rule %s %s %s: WebSocket is not there yet; register a handler for requests\n", method, base,
-          expression);
-    return nullptr;
-  }
+                                     rest_request_handler handler, rest_websocket_message_handler on_message,
+                                     const char* protocol, rest_authorize_func_t authorizes, void* closure) {
   try {
-    return &rest_rules::of_process().add(method, base, expression, handler, authorizes, closure);
+    if (on_message != nullptr)
+      if (const std::string_view why = why_no_websocket(method, protocol); !why.empty())
+        throw std::invalid_argument(
+            std::string("rule ").append(base).append(" ").append(expression).append(": ").append(why));
+    return &rest_rules::of_process().add(method, base, expression, handler, authorizes, closure, on_message,
+                                         on_message == nullptr ? "" : protocol);
   } catch (const std::exception& refusal) {
     mtevL(mtev_error, "REST %s\n", refusal.what());
     return nullptr;
@@ -69,32 +86,50 @@ void mtev_http_rest_load_rules(void) {
 
 mtev_rest_mountpoint_t* mtev_http_rest_new_rule_auth_closure(const char* method, const char* base,
                                                              const char* expression, rest_request_handler f,
-                                                             rest_websocket_message_handler wf, const char*,
-                                                             rest_authorize_func_t auth, void* closure) {
-  return eventer::compat::new_rule(method, base, expression, f, wf, auth, closure);
+                                                             rest_websocket_message_handler wf,
+                                                             const char* websocket_protocol, rest_authorize_func_t auth,
+                                                             void* closure) {
+  return eventer::compat::new_rule(method, base, expression, f, wf, websocket_protocol, auth, closure);
 }
 mtev_rest_mountpoint_t* mtev_http_rest_new_rule(const char* method, const char* base, const char* expression,
                                                 rest_request_handler f) {
-  return eventer::compat::new_rule(method, base, expression, f, nullptr, &mtev_http_rest_client_cert_auth, nullptr);
+  return eventer::compat::new_rule(method, base, expression, f, nullptr, nullptr, &mtev_http_rest_client_cert_auth,
+                                   nullptr);
 }
 int mtev_http_rest_register_auth_closure(const char* method, const char* base, const char* expression,
-                                         rest_request_handler f, rest_websocket_message_handler wf, const char*,
-                                         rest_authorize_func_t auth, void* closure) {
-  return eventer::compat::new_rule(method, base, expression, f, wf, auth, closure) != nullptr ? 0 : -1;
+                                         rest_request_handler f, rest_websocket_message_handler wf,
+                                         const char* websocket_protocol, rest_authorize_func_t auth, void* closure) {
+  return eventer::compat::new_rule(method, base, expression, f, wf, websocket_protocol, auth, closure) != nullptr ? 0
+                                                                                                                  : -1;
 }
 int mtev_http_rest_register_auth(const char* method, const char* base, const char* expression, rest_request_handler f,
                                  rest_authorize_func_t auth) {
-  return eventer::compat::new_rule(method, base, expression, f, nullptr, auth, nullptr) != nullptr ? 0 : -1;
+  return mtev_http_rest_register_auth_closure(method, base, expression, f, nullptr, nullptr, auth, nullptr);
 }
 int mtev_http_rest_register_closure(const char* method, const char* base, const char* expression,
                                     rest_request_handler f, void* closure) {
-  return eventer::compat::new_rule(method, base, expression, f, nullptr, &mtev_http_rest_client_cert_auth, closure) !=
-                 nullptr
-             ? 0
-             : -1;
+  return mtev_http_rest_register_auth_closure(method, base, expression, f, nullptr, nullptr,
+                                              &mtev_http_rest_client_cert_auth, closure);
 }
 int mtev_http_rest_register(const char* method, const char* base, const char* expression, rest_request_handler f) {
   return mtev_http_rest_register_closure(method, base, expression, f, nullptr);
+}
+int mtev_http_rest_websocket_register_auth_closure(const char* base, const char* expression, const char* protocol,
+                                                   rest_websocket_message_handler f, rest_authorize_func_t auth,
+                                                   void* closure) {
+  return mtev_http_rest_register_auth_closure("WS", base, expression, nullptr, f, protocol, auth, closure);
+}
+int mtev_http_rest_websocket_register_auth(const char* base, const char* expression, const char* protocol,
+                                           rest_websocket_message_handler f, rest_authorize_func_t auth) {
+  return mtev_http_rest_websocket_register_auth_closure(base, expression, protocol, f, auth, nullptr);
+}
+int mtev_http_rest_websocket_register_closure(const char* base, const char* expression, const char* protocol,
+                                              rest_websocket_message_handler f, void* closure) {
+  return mtev_http_rest_websocket_register_auth_closure(base, expression, protocol, f, nullptr, closure);
+}
+int mtev_http_rest_websocket_register(const char* base, const char* expression, const char* protocol,
+                                      rest_websocket_message_handler f) {
+  return mtev_http_rest_websocket_register_auth_closure(base, expression, protocol, f, nullptr, nullptr);
 }
 
 void mtev_rest_mountpoint_set_aco(mtev_rest_mountpoint_t* m, mtev_boolean enabled) {
@@ -103,6 +138,19 @@ void mtev_rest_mountpoint_set_aco(mtev_rest_mountpoint_t* m, mtev_boolean enable
 void mtev_rest_mountpoint_set_auth(mtev_rest_mountpoint_t* m, rest_authorize_func_t f) { m->authorizes.store(f); }
 void mtev_rest_mountpoint_set_handler(mtev_rest_mountpoint_t* m, rest_request_handler f) { m->handler.store(f); }
 void mtev_rest_mountpoint_set_closure(mtev_rest_mountpoint_t* m, void* closure) { m->closure.store(closure); }
+void mtev_rest_mountpoint_set_websocket(mtev_rest_mountpoint_t* m, const char* protocol,
+                                        rest_websocket_message_handler f) {
+  eventer::compat::needing_memory([&] {
+    if (f != nullptr) {
+      const std::string_view why = eventer::compat::why_no_websocket(m->method, protocol);
+      if (!why.empty()) {
+        mtevL(mtev_error, "REST rule %s %s: %s\n", m->base.c_str(), m->expression.c_str(), why.data());
+        return;
+      }
+    }
+    eventer::compat::rest_rules::of_process().set_websocket(*m, f == nullptr ? "" : protocol, f);
+  });
+}
 void mtev_rest_mountpoint_set_eventer_pool(mtev_rest_mountpoint_t* m, eventer_pool_t* pool) { m->pool.store(pool); }
 
 mtev_boolean mtev_http_rest_client_cert_auth(mtev_http_rest_closure_t* restc, int, char**) {
