@@ -90,7 +90,7 @@ TEST_CASE("a kernel that answers 0 for what is not in memory has not said that t
   documents.file("large", content);
   const eventer::job_queue jobs("cold files");
   in_both_worlds(serving(documents, {.queue = jobs}), [&](client& peer) {
-    for (const std::uint64_t from : {0, 100'000, 300'000}) {
+    for (const std::uint64_t from : {0u, 100'000u, 300'000u}) {
       CAPTURE(from);
       const auto before = jobs.stats().submitted;
       const with_cache here({.missing_from = from, .answers_nothing = true});
