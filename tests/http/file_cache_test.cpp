@@ -1,56 +1,16 @@
 // Files of which the kernel has nothing in memory, or parts, or does not say: what is read by jobs, and that nothing
 // else is read in a way that may wait.
-#include <sys/syscall.h>
-#include <sys/uio.h>
-
 #include "../captured_log.hpp"
 #include "../faults.hpp"
 #include "../plain_descriptors.hpp"
 #include "../virtual_run.hpp"
 #include "file_server.hpp"
+#include "pretended_cache.hpp"
 
 using namespace http_test;
 using system_call = eventer::system::call;
 
 namespace {
-
-// What the kernel answers on this thread about its page cache. Nothing is pretended until with_cache does.
-struct page_cache {
-  bool is_pretended = false;
-  std::uint64_t missing_from = UINT64_MAX, missing_to = UINT64_MAX;  // not in memory, whatever happens
-  bool answers_nothing = false;                                      // 0 in the place of EAGAIN, as Linux 5.9 may
-  int looks = 0, waits = 0;                                          // calls, and those that may have waited
-};
-thread_local page_cache cache;
-
-}  // namespace
-
-// In the place of the C library's, for this program.
-extern "C" ssize_t preadv2(int fd, const iovec* parts, int count, off_t offset, int flags) {
-  ++cache.looks;
-  if ((flags & RWF_NOWAIT) == 0) ++cache.waits;
-  if (!cache.is_pretended)
-    return ::syscall(SYS_preadv2, fd, parts, static_cast<long>(count), static_cast<long>(offset), 0L,
-                     static_cast<long>(flags));
-  const auto at = static_cast<std::uint64_t>(offset);
-  if (at < cache.missing_from || at >= cache.missing_to) return ::preadv(fd, parts, count, offset);
-  if (cache.answers_nothing) return 0;
-  errno = EAGAIN;
-  return -1;
-}
-
-namespace {
-
-// For the life of the object.
-struct with_cache {
-  explicit with_cache(const page_cache& what) {
-    cache = what;
-    cache.is_pretended = true;
-  }
-  with_cache(const with_cache&) = delete;
-  with_cache& operator=(const with_cache&) = delete;
-  ~with_cache() { cache = {}; }
-};
 
 // Asks for all of them on a memory stream and on loopback.
 void in_both_worlds(const http::server& server, const std::function<void(client&)>& asks) {
@@ -134,22 +94,27 @@ TEST_CASE("what is on the disk is read by jobs") {
 
 TEST_CASE("once something was not in memory, holes are found too") {
   const folder documents;
-  const std::string content = some_content(500'000);
-  documents.file("a", content);
-  for (const bool misses_first : {false, true}) {
-    CAPTURE(misses_first);
-    const eventer::job_queue jobs("files with holes");
-    eventer::run([&] {
-      const on_loopback server(serving(documents, {.queue = jobs}));
-      client peer(server.connect());
-      const with_cache here({.missing_from = misses_first ? 262'143u : 350'000u, .missing_to = 380'000});
-      CHECK((peer.ask(get("/a")).body == content));
-    });
-    if (misses_first)
-      CHECK(jobs.stats().submitted >= 2);
-    else
-      CHECK(jobs.stats().submitted == 0);  // the price: only both ends are looked at
-  }
+  documents.file("a", some_content(500'000));
+  const eventer::job_queue jobs("files with holes");
+  eventer::run([&] {
+    const auto file = std::make_shared<http::detail::served_file>(plain_open(documents.path("a").c_str(), O_RDONLY));
+    REQUIRE(file->examine() == 0);
+    const auto brings_in_with_hole = [&] {
+      const with_cache here({.missing_from = 350'000, .missing_to = 380'000});
+      CHECK(file->bring_in(262'144, 500'000 - 262'144, jobs));
+      return jobs.stats().submitted;
+    };
+    CHECK(brings_in_with_hole() == 0);  // only both ends are looked at
+    {
+      const with_cache here({.missing_from = 0, .missing_to = 1});
+      CHECK(file->bring_in(0, 262'144, jobs));
+    }
+    CHECK(jobs.stats().submitted == 1);
+    CHECK(brings_in_with_hole() == 2);
+    CHECK(file->bring_in(0, 0, jobs));
+    CHECK(file->bring_in(499'000, 9'000, jobs));  // the file has become shorter, say: whoever sends finds out
+    CHECK(file->failure() == 0);
+  });
 }
 
 TEST_CASE("behind a wait for a slow client it is looked again whether the file is in memory still") {

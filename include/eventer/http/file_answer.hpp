@@ -221,8 +221,8 @@ inline io_result<void> response::send_ranges(detail::served_file& file, std::str
 inline bool response::goes_by_kernel(const byte_range& part) const noexcept {
   return part.size > detail::served_file::piece_bytes && stream_->file() != nullptr && stream_->file()->is_socket();
 }
-// Before a head says that all is well: the first bytes of what is sent are read, or in the page cache. Where that
-// fails, the error is the answer. Nobody may wait until they are written.
+// Before a head says that all is well: the first bytes of what is sent are read, or brought into the page cache. Where
+// that fails, the error is the answer. What was read must not wait: it may lie in the loop's scratch buffer.
 inline response::file_start response::begin_reading(detail::served_file& file, const byte_range& part,
                                                     std::string_view name, const file_options& with) {
   file_start result;
