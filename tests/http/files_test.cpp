@@ -79,7 +79,11 @@ TEST_CASE("other methods are refused, and the route takes rules like any other")
       ++*seen;
       next();
     });
-    routes.files("/private/", documents.path()).allow("192.0.2.0/24");
+    routes.files("/private", documents.path()).allow("192.0.2.0/24");
+    routes.files("/counted", documents.path()).use([seen](http::request&, http::response&, const http::next& next) {
+      ++*seen;
+      next();
+    });
     routes.get("/{name}/own", [](http::request&, http::response& answer) { answer.text("own"); });
     const http::server server(std::move(routes));
     served peer(server);
@@ -92,6 +96,14 @@ TEST_CASE("other methods are refused, and the route takes rules like any other")
     CHECK(peer.ask(get("/a.txt")).status == 200);
     CHECK(*seen == 1);
     CHECK(peer.ask(get("/x/own")).body == "own");
+    CHECK(peer.ask(get("/private")).status == 403);  // the redirect is the same route
+    const answer folder = peer.ask(get("/counted?a=1"));
+    CHECK((folder.status == 301 && folder.field("location") == "./counted/?a=1"));
+    CHECK(*seen == 2);
+    CHECK(peer.ask(get("/counted/a.txt")).body == "text a");
+    http::router twice;
+    twice.get("/x", [](http::request&, http::response& answer) { answer.text("x"); });
+    CHECK_THROWS_WITH(twice.files("/x", documents.path()), Catch::Contains("route \"GET\" \"/x\": the same paths"));
   });
 }
 
@@ -335,6 +347,14 @@ TEST_CASE("the directory is the one that was there, and one that is not there is
     CHECK(refused("/x", around.path()) == "taken");
     CHECK(refused("x/", around.path()).find("a mount begins") != std::string::npos);
     CHECK(refused("/x/", around.path()) == "taken");
+    CHECK(refused("/x/{name}/", around.path()).find("a mount has no parameters") != std::string::npos);
+    CHECK(refused("/{name...}", around.path()).find("a mount has no parameters") != std::string::npos);
+    for (const bool is_type : {false, true}) {
+      http::file_options bad;
+      (is_type ? bad.types.emplace_back("x", "").second : bad.cache_control) = "a\r\nb";
+      http::router other;
+      CHECK_THROWS_WITH(other.files("/", around.path(), bad), Catch::Contains("has a line feed"));
+    }
   });
 }
 
@@ -483,6 +503,94 @@ TEST_CASE("what is not in the page cache is opened and read on the queue, and th
   }
 }
 
+TEST_CASE("with a status that has no body nothing of the file is sent, and the next answer is the next one") {
+  const folder documents;
+  documents.file("a.txt", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\nbad");
+  run_virtually([&documents] {
+    http::router routes;
+    routes.get("/with/{status}", [&documents](http::request& asked, http::response& answer) {
+      answer.status(std::stoi(std::string(asked.capture(1)))).header("Content-Disposition", "attachment");
+      CHECK(answer.send_file(documents.path("a.txt")));
+    });
+    routes.get("/next", [](http::request&, http::response& answer) { answer.text("next"); });
+    served peer{http::server(std::move(routes))};
+    for (const int status : {204, 304}) {
+      for (const bool to_head : {false, true}) {
+        CAPTURE(status, to_head);
+        const std::string first =
+            (to_head ? "HEAD" : "GET") + " /with/"s + std::to_string(status) + " HTTP/1.1\r\nHost: a\r\n\r\n";
+        REQUIRE(peer.send(first + get("/next")));
+        const answer got = peer.read(to_head);
+        CHECK(got.status == status);
+        CHECK((got.count("content-length") == 0 && got.count("content-type") == 0));
+        CHECK((got.count("content-disposition") == 0 && got.count("etag") == 1));
+        CHECK(peer.read().body == "next");
+      }
+    }
+  });
+}
+
+TEST_CASE("dates: a handler's own is compared, none of the future is sent, and one of this second proves nothing") {
+  const folder documents;
+  const std::string old_date = "Sun, 06 Nov 1994 08:49:37 GMT";
+  documents.file("a.txt", "text a");
+  documents.date("a.txt", 784111777 + 1000);
+  documents.file("new", "text");
+  documents.file("future", "text");
+  documents.date("future", std::time(nullptr) + 100'000);
+  run_virtually([&] {
+    http::router routes;
+    routes.get("/own", [&](http::request&, http::response& answer) {
+      (void)answer.header("Last-Modified", old_date).send_file(documents.path("a.txt"));
+    });
+    routes.get("/none", [&](http::request&, http::response& answer) {
+      (void)answer.header("Last-Modified", "no date").send_file(documents.path("a.txt"));
+    });
+    routes.files("/", documents.path());
+    served peer{http::server(std::move(routes))};
+    const std::string since = "If-Modified-Since: " + old_date + "\r\n";
+    CHECK(peer.ask(get("/a.txt", since)).status == 200);
+    CHECK(peer.ask(get("/own", since)).status == 304);
+    CHECK(peer.ask(get("/none", since)).status == 200);
+    CHECK(peer.ask(get("/a.txt", "If-Unmodified-Since: " + old_date + "\r\n")).status == 412);
+    CHECK(peer.ask(get("/own", "If-Unmodified-Since: " + old_date + "\r\n")).status == 200);
+    CHECK(peer.ask(get("/none", "If-Unmodified-Since: " + old_date + "\r\n")).status == 200);
+    const std::string range = "Range: bytes=0-0\r\nIf-Range: ";
+    CHECK(peer.ask(get("/own", range + old_date + "\r\n")).status == 206);
+    CHECK(peer.ask(get("/a.txt", range + old_date + "\r\n")).status == 200);
+    CHECK(peer.ask(get("/none", range + old_date + "\r\n")).status == 200);
+    CHECK(peer.ask(get("/none", range + "no date\r\n")).status == 200);
+
+    const answer future = peer.ask(get("/future"));
+    CHECK(*http::parse_date(future.field("last-modified")) <= *http::parse_date(future.field("date")));
+    CHECK(peer.ask(get("/new")).status == 200);
+    documents.date("new", std::time(nullptr));
+    const std::string now = peer.ask(get("/new")).field("last-modified");
+    CHECK(peer.ask(get("/new", range + now + "\r\n")).status == 200);
+  });
+}
+
+TEST_CASE("416 keeps what others have set, and says nothing about the content") {
+  const folder documents;
+  documents.file("a.txt", "text a");
+  run_virtually([&documents] {
+    http::router routes;
+    routes.use([](http::request&, http::response& answer, const http::next& next) {
+      answer.header("Access-Control-Allow-Origin", "*").header("Content-Encoding", "x-own");
+      next();
+    });
+    routes.files("/", documents.path(), {.cache_control = "max-age=1"});
+    served peer{http::server(std::move(routes))};
+    const answer got = peer.ask(get("/a.txt", "Range: bytes=6-\r\n"));
+    CHECK((got.status == 416 && got.body == "416 Range Not Satisfiable\n"));
+    CHECK((got.field("content-range") == "bytes */6" && got.field("accept-ranges") == "bytes"));
+    CHECK(got.field("access-control-allow-origin") == "*");
+    CHECK((got.count("content-encoding") == 0 && got.count("etag") == 0 && got.count("last-modified") == 0));
+    CHECK((got.count("cache-control") == 0 && got.field("content-type") == "text/plain; charset=utf-8"));
+    CHECK(peer.ask(get("/a.txt")).field("content-encoding") == "x-own");
+  });
+}
+
 TEST_CASE("a handler sends a file of its choice") {
   const folder documents;
   documents.file("report.csv", "a,b\n");
@@ -528,7 +636,8 @@ TEST_CASE("a handler sends a file of its choice") {
     const answer own = peer.ask(get("/own"));
     CHECK((own.body == "a,b\n" && own.field("content-type") == "x/own" && own.field("etag") == "W/\"7\""));
     CHECK((own.count("etag") == 1 && own.count("content-type") == 1));
-    CHECK(peer.ask(get("/own", "If-None-Match: \"7\"\r\n")).status == 304);
+    const answer known = peer.ask(get("/own", "If-None-Match: \"7\"\r\n"));
+    CHECK((known.status == 304 && known.count("content-type") == 0));
     CHECK(peer.ask(get("/own", "If-Match: \"7\"\r\n")).status == 412);
     const answer parts = peer.ask(get("/own", "Range: bytes=0-0,-1\r\n"));
     CHECK((parts.status == 206 && parts.body == "a,b\n"));  // joined

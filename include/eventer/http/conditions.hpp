@@ -12,10 +12,11 @@
 
 namespace eventer::inline EVENTER_ABI::http {
 
-// What is known of the content. `etag`: as it is sent, with its quotes; W/"..." is a weak one.
+// What is known of the content. `etag`: as it is sent, with its quotes; W/"..." is a weak one. `modified`: as it is
+// sent, nothing where that is not known: no date of a request is compared then.
 struct validators {
   std::string_view etag;
-  std::time_t modified = 0;
+  std::optional<std::time_t> modified = {};
 };
 
 enum class precondition : std::uint8_t { holds, not_modified, failed };  // 200 or 206, 304, 412
@@ -77,22 +78,24 @@ inline precondition evaluate_conditions(const request_head& asked, const validat
   if (asked.find("If-Match")) {
     if (!entity_tags::name(asked, "If-Match", content.etag, true)) return precondition::failed;
   } else if (const auto unmodified = detail::date_of(asked, "If-Unmodified-Since")) {
-    if (content.modified > *unmodified) return precondition::failed;
+    if (content.modified && *content.modified > *unmodified) return precondition::failed;
   }
   if (asked.find("If-None-Match"))
     return entity_tags::name(asked, "If-None-Match", content.etag, false) ? precondition::not_modified
                                                                           : precondition::holds;
   const auto since = detail::date_of(asked, "If-Modified-Since");
-  return since && content.modified <= *since ? precondition::not_modified : precondition::holds;
+  return since && content.modified && *content.modified <= *since ? precondition::not_modified : precondition::holds;
 }
 
-// Whether a range may be sent, and not the whole: nothing has changed, as far as If-Range asks.
-inline bool if_range_holds(const request_head& asked, const validators& content) noexcept {
+// Whether a range may be sent, and not the whole: nothing has changed, as far as If-Range asks. A date of the present
+// second tells nothing: the content may have changed within it already, or may still.
+inline bool if_range_holds(const request_head& asked, const validators& content,
+                           std::time_t now = std::time(nullptr)) noexcept {
   const auto field = asked.find("If-Range");
   if (!field) return true;
   if (field->starts_with('"') || field->starts_with("W/"))
     return detail::entity_tags::are_same(*field, content.etag, true);
-  return detail::date_of(asked, "If-Range") == content.modified;
+  return content.modified && *content.modified + 1 < now && detail::date_of(asked, "If-Range") == content.modified;
 }
 
 }  // namespace eventer::inline EVENTER_ABI::http

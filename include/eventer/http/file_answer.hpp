@@ -6,8 +6,11 @@
 // meanwhile is not padded.
 #pragma once
 
+#include <algorithm>
 #include <charconv>
+#include <ctime>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -25,7 +28,8 @@ namespace eventer::inline EVENTER_ABI::http {
 
 namespace detail {
 
-// The answer to a file that can't be opened. What is the server's fault is a line in the log.
+// The answer to a file that can't be opened, or of which nothing can be read. What is the server's fault is a line in
+// the log.
 [[noreturn]] inline void refuse_file(int error, std::string_view path) {
   int status = 500;
   switch (error) {
@@ -50,7 +54,7 @@ namespace detail {
     default:
       break;
   }
-  log(log_level::error, "http: the file %s can't be opened: %s", eventer::detail::quoted(path).c_str(),
+  log(log_level::error, "http: the file %s can't be read: %s", eventer::detail::quoted(path).c_str(),
       error_from_errno(error).message().c_str());
   throw http::error(status);
 }
@@ -63,6 +67,12 @@ inline std::string new_boundary() {
   char text[40], *at = text;
   for (const std::uint64_t each : numbers) at = std::to_chars(at, at + 16, each, 16).ptr;
   return {text, at};
+}
+
+// Whether sendfile has failed for the sake of the socket, and not of the file, or of a sandbox.
+inline bool is_about_socket(std::error_code error) {
+  return error == std::errc::broken_pipe || error == std::errc::connection_reset || error == std::errc::timed_out ||
+         error == std::errc::operation_canceled || error == eventer::errc::closed;
 }
 
 // "bytes 0-99/1000"
@@ -81,45 +91,42 @@ inline io_result<void> response::send_examined(const std::shared_ptr<detail::ser
                                                std::string_view name, const file_options& with) {
   if (ended_ || head_sent_) return make_error_code(errc::answered);
   body_.clear();
-  const std::time_t modified = opened->modified();
-  if (!fields_.has("etag")) fields_.add("ETag", opened->etag());
+  const std::string etag(fields_.has("etag") ? std::string(fields_.find("etag")) : opened->etag());
+  // RFC 9110, section 8.8.2.1: no later than the answer's Date.
+  std::optional<std::time_t> modified = std::min(opened->modified(), std::time(nullptr));
+  if (fields_.has("last-modified")) modified = parse_date(fields_.find("last-modified"));
+  auto known = precondition::holds;
+  byte_ranges ranges;
+  const bool is_get = asked_->method() == "GET";
+  if (status_ == 200 && (is_get || is_head_)) {
+    const validators content{etag, modified};
+    known = evaluate_conditions(*asked_, content);
+    if (known == precondition::failed) throw http::error(412);
+    if (known == precondition::holds && is_get && with.max_ranges > 0 && asked_->count("Range") == 1 &&
+        if_range_holds(*asked_, content))
+      ranges = byte_ranges::parse(*asked_->find("Range"), opened->size(), with.max_ranges);
+    if (ranges.what() == byte_ranges::status::unsatisfiable) {
+      refuse_range(opened->size(), with);
+      return {};
+    }
+  }
+  if (!fields_.has("etag")) fields_.add("ETag", etag);
   if (!fields_.has("last-modified")) {
     char date[30];
-    format_date(modified, date);
+    format_date(*modified, date);
     fields_.add("Last-Modified", date);
   }
   if (!fields_.has("accept-ranges")) fields_.add("Accept-Ranges", with.max_ranges > 0 ? "bytes" : "none");
   if (!fields_.has("x-content-type-options")) fields_.add("X-Content-Type-Options", "nosniff");
   if (!with.cache_control.empty() && !fields_.has("cache-control")) fields_.add("Cache-Control", with.cache_control);
   has_body(with.type_of(name));
-  const bool is_get = asked_->method() == "GET";
-  if (status_ == 200 && (is_get || is_head_)) {
-    const validators content{fields_.find("etag"), modified};
-    switch (evaluate_conditions(*asked_, content)) {
-      case precondition::not_modified:
-        type_.clear();
-        status(304);
-        return {};
-      case precondition::failed:
-        throw http::error(412);
-      case precondition::holds:
-        break;
-    }
-    if (is_get && with.max_ranges > 0 && asked_->count("Range") == 1 && if_range_holds(*asked_, content)) {
-      const byte_ranges asked = byte_ranges::parse(*asked_->find("Range"), opened->size(), with.max_ranges);
-      if (asked.what() == byte_ranges::status::unsatisfiable) {
-        refuse_range(opened->size());
-        return {};
-      }
-      if (asked.what() == byte_ranges::status::some) return send_ranges(*opened, asked, with);
-    }
+  if (known == precondition::not_modified) status(304);
+  if (has_no_body(status_)) {
+    leave_content_out();
+    return {};
   }
-  content_length(opened->size());
-  if (is_head_) return {};
-  begin_pieces();
-  const auto sent = write_from(*opened, {0, opened->size()}, with);
-  to_->send_when_waiting();
-  return sent;
+  if (ranges.what() == byte_ranges::status::some) return send_ranges(*opened, name, ranges, with);
+  return send_whole(*opened, name, with);
 }
 inline io_result<void> response::send_file(unique_fd file, std::string_view name) {
   static const file_options usual;
@@ -145,16 +152,35 @@ inline io_result<void> response::send_file(const std::string& path) {
   return send_file(path, usual);
 }
 
-// What the file is like is of no use to who asked for what it has not.
-inline void response::refuse_range(std::uint64_t size) {
-  const std::string kept(fields_.find("accept-ranges"));
-  start_again();
-  status(416).header("Content-Range", "bytes */" + std::to_string(size)).header("Accept-Ranges", kept);
+// What the file is like is of no use to who asked for what it has not. What middleware has set stays.
+inline void response::refuse_range(std::uint64_t size, const file_options& with) {
+  leave_content_out();
+  status(416).header("Content-Range", "bytes */" + std::to_string(size));
+  if (with.max_ranges > 0 && !fields_.has("accept-ranges")) fields_.add("Accept-Ranges", "bytes");
   text("416 Range Not Satisfiable\n");
 }
+// Nothing is said about a content that is not sent.
+inline void response::leave_content_out() {
+  type_.clear();
+  for (const char* each : {"content-type", "content-encoding", "content-language", "content-disposition"})
+    fields_.remove(each);
+}
 
-inline io_result<void> response::send_ranges(detail::served_file& file, const byte_ranges& asked,
+inline io_result<void> response::send_whole(detail::served_file& file, std::string_view name,
+                                            const file_options& with) {
+  content_length(file.size());
+  if (is_head_) return {};
+  const byte_range all{0, file.size()};
+  const file_start start = begin_reading(file, all, name, with);
+  begin_pieces();
+  const auto sent = write_from(file, all, with, start);
+  to_->send_when_waiting();
+  return sent;
+}
+
+inline io_result<void> response::send_ranges(detail::served_file& file, std::string_view name, const byte_ranges& asked,
                                              const file_options& with) {
+  const file_start start = begin_reading(file, asked.ranges().front(), name, with);
   status(206);
   const std::uint64_t size = file.size();
   if (asked.ranges().size() == 1) {
@@ -162,7 +188,7 @@ inline io_result<void> response::send_ranges(detail::served_file& file, const by
     header("Content-Range", detail::content_range(only, size));
     content_length(only.size);
     begin_pieces();
-    const auto sent = write_from(file, only, with);
+    const auto sent = write_from(file, only, with, start);
     to_->send_when_waiting();
     return sent;
   }
@@ -180,10 +206,11 @@ inline io_result<void> response::send_ranges(detail::served_file& file, const by
   content_length(total);
   begin_pieces();
   for (const byte_range& each : asked.ranges()) {
+    const bool is_first = &each == &asked.ranges().front();
     const std::string head = head_of(each);
     to_->bytes().append(head);
     written_ += head.size();
-    if (const auto sent = write_from(file, each, with); !sent) return sent;
+    if (const auto sent = write_from(file, each, with, is_first ? start : file_start()); !sent) return sent;
   }
   to_->bytes().append(end);
   written_ += end.size();
@@ -191,31 +218,55 @@ inline io_result<void> response::send_ranges(detail::served_file& file, const by
   return {};
 }
 
-inline io_result<void> response::write_from(detail::served_file& file, byte_range part, const file_options& with) {
+inline bool response::goes_by_kernel(const byte_range& part) const noexcept {
+  return part.size > detail::served_file::piece_bytes && stream_->file() != nullptr && stream_->file()->is_socket();
+}
+// Before a head says that all is well: the first bytes of what is sent are read, or brought into the page cache. Where
+// that fails, the error is the answer. What was read must not wait: it may lie in the loop's scratch buffer.
+inline response::file_start response::begin_reading(detail::served_file& file, const byte_range& part,
+                                                    std::string_view name, const file_options& with) {
+  file_start result;
+  if (goes_by_kernel(part)) {
+    const auto slice = static_cast<std::size_t>(std::min<std::uint64_t>(part.size, detail::served_file::slice_bytes));
+    if (file.bring_in(part.begin, slice, with.jobs())) result.brought_in_to = part.begin + slice;
+  } else if (part.size > 0) {
+    const auto most = static_cast<std::size_t>(std::min<std::uint64_t>(part.size, detail::served_file::piece_bytes));
+    result.piece = file.read(part.begin, most, with.jobs());
+  }
+  if (const int error = file.failure()) detail::refuse_file(error, name);
+  return result;
+}
+
+inline io_result<void> response::write_from(detail::served_file& file, byte_range part, const file_options& with,
+                                            file_start start) {
   constexpr std::size_t read_at_most = detail::served_file::piece_bytes;
-  constexpr std::size_t slice_bytes = std::size_t{256} << 10;  // then others have their turn
-  bool by_kernel = part.size > read_at_most && stream_->file() != nullptr && stream_->file()->is_socket();
-  std::uint64_t brought_in = part.begin, since_turn = 0;
+  constexpr std::size_t slice_bytes = detail::served_file::slice_bytes;  // then others have their turn
+  bool by_kernel = goes_by_kernel(part);
+  std::uint64_t brought_in = std::max(part.begin, start.brought_in_to), since_turn = 0;
   while (part.size > 0) {
     std::size_t done = 0;
     if (by_kernel) {
       if (part.begin >= brought_in) {
         const auto slice = static_cast<std::size_t>(std::min<std::uint64_t>(part.size, slice_bytes));
-        file.bring_in(part.begin, slice, with.jobs());
+        if (!file.bring_in(part.begin, slice, with.jobs())) return cut_short(file);
         brought_in = part.begin + slice;
       }
       if (const std::error_code failure = to_->send_before_more(stall_)) return fail(failure);
-      const auto sent =
-          stream_->send_file(file.fd(), part.begin, static_cast<std::size_t>(brought_in - part.begin), stall_);
-      if (!sent && sent.error() == std::errc::operation_not_supported) {
+      const auto asked = static_cast<std::size_t>(brought_in - part.begin);
+      const auto sent = stream_->send_file(file.fd(), part.begin, asked, stall_);
+      if (!sent && !detail::is_about_socket(sent.error())) {  // who reads meets the file's error, and can say so
         by_kernel = false;
         continue;
       }
       if (!sent) return fail(sent.error());
       done = *sent;
+      if (done < asked) brought_in = part.begin + done;  // the peer is slow: meanwhile the kernel may drop the rest
     } else {
-      const std::string_view piece = file.read(
-          part.begin, static_cast<std::size_t>(std::min<std::uint64_t>(part.size, read_at_most)), with.jobs());
+      const std::string_view piece =
+          !start.piece.empty()
+              ? std::exchange(start.piece, {})
+              : file.read(part.begin, static_cast<std::size_t>(std::min<std::uint64_t>(part.size, read_at_most)),
+                          with.jobs());
       done = piece.size();
       if (piece.size() <= copied_at_most)
         to_->bytes().append(piece);

@@ -26,17 +26,21 @@ inline void redirect_to_folder(request& asked, response& answer) {
 
 class file_handler {
  public:
-  // Errors: std::invalid_argument with a sentence where the directory can't be opened. `rule` begins it.
+  // Errors: std::invalid_argument with a sentence where the directory can't be opened, or a field of the options has a
+  // control character. `rule` begins the first.
   file_handler(const std::string& rule, const std::string& directory, file_options&& with)
       : from_(std::make_shared<const place>(open_root(directory), std::move(with))) {
     const int error = errno;
     if (!from_->root)
       refuse_argument(rule + ": the directory " + eventer::detail::quoted(directory) +
                       " can't be opened: " + error_from_errno(error).message());
+    fields::check("Cache-Control", from_->options.cache_control);
+    for (const auto& each : from_->options.types) fields::check("Content-Type", each.second);
   }
 
   void operator()(request& asked, response& answer) const {
     const std::string path = path_of(asked.capture(1));
+    if (path.empty() && !asked.path().ends_with('/')) return redirect_to_folder(asked, answer);  // the mount itself
     if (path.empty() || path.ends_with('/')) return send_index(path, answer);
     std::shared_ptr<served_file> file;
     const int error = find(path, file);

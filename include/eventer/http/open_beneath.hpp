@@ -16,7 +16,9 @@
 
 namespace eventer::inline EVENTER_ABI::http::detail {
 
-// A FIFO must not block, a terminal not become ours.
+// A FIFO must not block, a terminal not become ours. (Who waits in open() to write to a FIFO goes on when it is opened
+// here, and gets SIGPIPE when that is closed again: FIFOs that others use do not belong into a directory that is
+// served.)
 inline constexpr int open_flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
 
 // For others to be opened beneath it. Empty: errno says why.

@@ -183,12 +183,14 @@ class response {
 
   // The file as the answer, or the ranges of it that were asked for; 304, 412 and 416 where the request's conditions
   // say so. `name`: by whose end its type is known, where header() has set none. ETag, Last-Modified and Cache-Control
-  // that were set stay. Where a status other than 200 was set, all of it is sent with that one.
+  // that were set stay, and are what conditions are compared with. Where a status other than 200 was set, all of it is
+  // sent with that one, or nothing where such an answer has no body.
   //
-  // Memory: a piece of 64 KB at most. The loop does not wait for the disk. A small file is sent as text() is, of a
-  // large one the last piece. The file is closed in any case. Completes, Errors: as write(); connection_aborted where
-  // the file has become shorter meanwhile, or can't be read: the connection is cut then. http::error is thrown, and is
-  // the answer, where it can't be sent at all: 404 for what is no regular file. Requires: not in a callback.
+  // Memory: a piece of 64 KB, and where it came from the disk and the client is slow a copy of it. The loop does not
+  // wait for the disk to read. A small file is sent as text() is, of a large one the last piece. The file is closed in
+  // any case. Completes, Errors: as write(); connection_aborted where the file has become shorter meanwhile, or can't
+  // be read on: the connection is cut then. http::error is thrown, and is the answer, where it can't be sent at all:
+  // 404 for what is no regular file, 500 where its first bytes can't be read. Requires: not in a callback.
   io_result<void> send_file(unique_fd file, std::string_view name, const file_options& with);
   io_result<void> send_file(unique_fd file, std::string_view name);
   // The same with a file that the program has chosen: links are followed. http::error: 404 where it is not there, 403
@@ -343,9 +345,20 @@ class response {
   // See file_answer.hpp.
   io_result<void> send_examined(const std::shared_ptr<detail::served_file>& opened, std::string_view name,
                                 const file_options& with);
-  void refuse_range(std::uint64_t size);
-  io_result<void> send_ranges(detail::served_file& file, const byte_ranges& asked, const file_options& with);
-  io_result<void> write_from(detail::served_file& file, byte_range part, const file_options& with);
+  void refuse_range(std::uint64_t size, const file_options& with);
+  void leave_content_out();
+  io_result<void> send_whole(detail::served_file& file, std::string_view name, const file_options& with);
+  io_result<void> send_ranges(detail::served_file& file, std::string_view name, const byte_ranges& asked,
+                              const file_options& with);
+  // How a file begins that can be read: see begin_reading().
+  struct file_start {
+    std::string_view piece;           // in the loop's scratch buffer, or the file's own
+    std::uint64_t brought_in_to = 0;  // where the kernel sends it
+  };
+  file_start begin_reading(detail::served_file& file, const byte_range& part, std::string_view name,
+                           const file_options& with);
+  bool goes_by_kernel(const byte_range& part) const noexcept;
+  io_result<void> write_from(detail::served_file& file, byte_range part, const file_options& with, file_start start);
   io_result<void> cut_short(const detail::served_file& file);
 
   void begin_pieces() {

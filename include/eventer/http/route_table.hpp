@@ -65,8 +65,17 @@ class route_table {
     const std::size_t other = templates_.add(method, routes_.back().segments, added);
     if (other == detail::template_tree::none) return added;
     routes_.pop_back();
-    detail::refuse_argument(rule + ": the same paths are served by " +
-                            eventer::detail::quoted(routes_[other].path, most_shown) + " already");
+    refuse_twice(rule, other);
+  }
+
+  // Also without the slash before its {name...}: "/files" for "/files/{path...}", which captures nothing there.
+  // Errors: as above. Requires: `route` is such a template, with a segment before its last one.
+  void add_without_rest(std::size_t route, std::string_view method) {
+    std::vector<detail::route_segment> segments = routes_[route].segments;
+    segments.pop_back();
+    const std::string path = routes_[route].path.substr(0, routes_[route].path.rfind('/'));
+    const std::size_t other = templates_.add(method, segments, route);
+    if (other != detail::template_tree::none) refuse_twice(name_of(method, path), other);
   }
 
   // Done by the first match otherwise, if that is not const. Adding a route takes it back.
@@ -118,6 +127,10 @@ class route_table {
 
   static std::string name_of(std::string_view method, std::string_view path) {
     return "route " + eventer::detail::quoted(method) + " " + eventer::detail::quoted(path, most_shown);
+  }
+  [[noreturn]] void refuse_twice(const std::string& rule, std::size_t other) const {
+    detail::refuse_argument(rule + ": the same paths are served by " +
+                            eventer::detail::quoted(routes_[other].path, most_shown) + " already");
   }
   static void check_mount(std::string_view mount, const std::string& rule) {
     if (!mount.starts_with('/') || !mount.ends_with('/'))

@@ -145,15 +145,20 @@ class router {
   // and answered with its index file; it is never listed. Names that begin with a dot are 404.
   //
   // The directory is opened now, and stays that one, wherever its name leads later. Nothing outside of it is opened:
-  // links in it that lead out are 404. Another route of the mount goes first where it is more specific.
-  // Errors: std::invalid_argument with a sentence where there is no such directory, or the mount is none.
+  // links in it that lead out are 404. Another route of the mount goes first where it is more specific. What is said of
+  // the returned route holds for the redirect too.
+  // Errors: std::invalid_argument with a sentence where there is no such directory, the mount is none or has
+  // parameters, or a field of the options can't be sent.
   route& files(std::string_view mount, const std::string& directory, file_options with = {}) {
     const std::string rule = "files at " + eventer::detail::quoted(mount);
     if (!mount.starts_with('/')) detail::refuse_argument(rule + ": a mount begins with a slash, such as / or /static");
+    if (mount.find_first_of("{}") != std::string_view::npos)
+      detail::refuse_argument(rule + ": a mount has no parameters: one directory is served beneath it");
     detail::file_handler handler(rule, directory, std::move(with));
     if (mount.ends_with('/')) return get(std::string(mount) + "{path...}", std::move(handler));
-    get(mount, &detail::redirect_to_folder);
-    return get(std::string(mount) + "/{path...}", std::move(handler));
+    route& added = get(std::string(mount) + "/{path...}", std::move(handler));
+    table_.add_without_rest(table_.size() - 1, "GET");
+    return added;
   }
   // WebSocket connections: a GET whose handshake is agreed on, after which `serve` is called with the connection; see
   // serve_websocket. Requires: eventer/websocket.hpp, and its library.

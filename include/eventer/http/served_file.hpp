@@ -1,8 +1,10 @@
 // served_file: a regular file that is being sent, of which a piece at most is in memory. It lies on the heap, where
 // jobs reach it.
 //
-// What must not be broken: the loop never waits for a disk. What is in the page cache is read at once, everything else
-// in a job, and so is everything where the kernel can't tell the two apart.
+// What must not be broken: the loop does not wait for a disk to read. What is in the page cache is read at once,
+// everything else in a job, and so is everything where the kernel can't tell the two apart. (It does where a network
+// file system asks its server for fstat or close, and where pages that bring_in() has seen are gone when sendfile comes
+// to them.)
 #pragma once
 
 #include <fcntl.h>
@@ -40,7 +42,8 @@ int run_as_job(const job_queue& queue, F&& function) {
 
 class served_file : public std::enable_shared_from_this<served_file> {
  public:
-  static constexpr std::size_t piece_bytes = std::size_t{64} << 10;
+  static constexpr std::size_t piece_bytes = std::size_t{64} << 10;   // read() answers so many at most
+  static constexpr std::size_t slice_bytes = std::size_t{256} << 10;  // the kernel sends so many at once
   static_assert(piece_bytes <= event_loop::scratch_bytes);
 
   explicit served_file(unique_fd file) noexcept : file_(std::move(file)) {}
@@ -83,34 +86,45 @@ class served_file : public std::enable_shared_from_this<served_file> {
     char* const scratch = event_loop::current().scratch();
     const ssize_t got = read_now(offset, scratch, most);
     if (EVENTER_LIKELY(got >= 0)) return {scratch, static_cast<std::size_t>(got)};
-    if (failure_ != 0) return {};
     read_ = 0;
     failure_ = run_as_job(queue, [self = shared_from_this(), offset, most] { return self->fill(offset, most); });
     return {buffer_.get(), failure_ != 0 ? 0 : read_};
   }
-  // What lies there is in the page cache afterwards, as far as that is possible: both ends of it are looked at, which
-  // finds what was never read. Waits if that has to be done. Errors are left to who reads it.
-  void bring_in(std::uint64_t offset, std::size_t bytes, const job_queue& queue) {
-    char byte = 0;
+  // What lies there is in the page cache afterwards. Both ends of it are looked at, which finds what was never read;
+  // once something was not there, more places in between, for what the kernel has dropped or read ahead has holes.
+  // Waits if it has to be read. Returns: false where that fails, failure() says why. That the file has become shorter
+  // is no failure.
+  bool bring_in(std::uint64_t offset, std::size_t bytes, const job_queue& queue) {
     failure_ = 0;
-    const bool is_there =
-        bytes == 0 || (read_now(offset, &byte, 1) >= 0 && read_now(offset + bytes - 1, &byte, 1) >= 0);
-    if (is_there || failure_ != 0) return;
-    (void)run_as_job(queue, [self = shared_from_this(), offset, bytes] {
-      for (std::size_t done = 0; done < bytes; done += self->read_)
-        if (self->fill(offset + done, std::min(bytes - done, piece_bytes)) != 0 || self->read_ == 0) break;
+    if (is_there(offset, bytes)) return true;
+    looks_closely_ = true;
+    failure_ = run_as_job(queue, [self = shared_from_this(), offset, bytes] {
+      for (std::size_t done = 0; done < bytes; done += self->read_) {
+        if (const int error = self->fill(offset + done, std::min(bytes - done, piece_bytes))) return error;
+        if (self->read_ == 0) break;
+      }
       return 0;
     });
+    return failure_ == 0;
   }
   // Why nothing was read; 0 at the file's end.
   int failure() const noexcept { return failure_; }
 
  private:
-  // -1: not without waiting, or failure_ says why not.
+  bool is_there(std::uint64_t offset, std::size_t bytes) noexcept {
+    constexpr std::size_t between = std::size_t{16} << 10;
+    char byte = 0;
+    const auto has = [&](std::size_t at) { return read_now(offset + at, &byte, 1) == 1; };
+    if (bytes == 0) return true;
+    for (std::size_t at = 0; at < bytes; at += looks_closely_ ? between : bytes)
+      if (!has(at)) return false;
+    return has(bytes - 1);
+  }
+  // -1: not without waiting, or not at all: a job finds out. Linux 5.9 and 5.10 may answer 0 for what they would have
+  // to wait for, so that this is no sign of the file's end, unless it is known to be there.
   ssize_t read_now(std::uint64_t offset, char* into, std::size_t most) noexcept {
     const ssize_t got = system::preadv2(file_.get(), into, most, static_cast<off_t>(offset), RWF_NOWAIT);
-    if (got < 0 && errno != EAGAIN && errno != EOPNOTSUPP && errno != ENOSYS) failure_ = errno;
-    return got;
+    return got == 0 && most > 0 && offset < size_ ? -1 : got;
   }
   // In a job.
   int fill(std::uint64_t offset, std::size_t most) {
@@ -123,6 +137,7 @@ class served_file : public std::enable_shared_from_this<served_file> {
   unique_fd file_;
   std::uint64_t size_ = 0, inode_ = 0;
   timespec modified_{};
+  bool looks_closely_ = false;  // bring_in() has missed something
   int failure_ = 0;
   std::size_t read_ = 0;            // by the last job, into buffer_
   std::unique_ptr<char[]> buffer_;  // made by the first
