@@ -86,9 +86,9 @@ class client {
       auto made = std::make_unique<client_response::state>(pools_, pools_->on_this_loop(), to, request, deadline);
       if (const std::error_code error = made->exchange.run(request)) return error;
       client_response answer(std::move(made));
-      const bool keeps_body = answer.status() == 307 || answer.status() == 308;
       const value location = most > 0 && is_redirect(answer.status()) ? answer.header("Location") : value();
-      if (!location || (keeps_body && request.is_body_gone())) return answer;
+      const bool sends_body_again = request.has_body_ && !becomes_get(request, answer.status());
+      if (!location || (sends_body_again && request.is_body_gone())) return answer;
       if (followed >= most) return make_error_code(errc::too_many_redirects);
       const auto next = to.resolve(location);
       if (!next || (next->kind() != url_scheme::http && next->kind() != url_scheme::https))
@@ -102,9 +102,13 @@ class client {
   static bool is_redirect(int status) noexcept {
     return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
   }
-  // RFC 9110 15.4. What was meant for one server is not for another.
+  // RFC 9110 15.4.
+  static bool becomes_get(const client_request& request, int status) noexcept {
+    return status == 303 || ((status == 301 || status == 302) && request.method_ == "POST");
+  }
+  // What was meant for one server is not for another.
   static void redirect(client_request& request, int status, bool same_origin) {
-    if (status == 303 || ((status == 301 || status == 302) && request.method_ == "POST")) request.become_get();
+    if (becomes_get(request, status)) request.become_get();
     if (same_origin) return;
     for (const char* const each : {"Authorization", "Cookie", "Proxy-Authorization", "Host"})
       request.fields_.remove(each);
