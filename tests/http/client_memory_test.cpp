@@ -30,6 +30,7 @@ TEST_CASE("a body is read, and read again behind its end, wherever memory has co
       while (!peer.request().empty()) peer.send(ok_with("0123456789"));
     });
     const auto part = std::make_unique<std::array<char, 64>>();
+    (void)make_error_code(eventer::errc::end_of_stream);  // its category is made at the first use
     for (int left = 0; left < 20; ++left) {
       CAPTURE(left);
       const http::client ask;

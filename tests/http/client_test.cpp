@@ -389,6 +389,13 @@ TEST_CASE("a response may be dropped on another thread at the moment at which it
     drops.join();
     CHECK(answer == nullptr);
   }
+  // And in another loop, which may lie where its own has lain.
+  std::unique_ptr<http::client_response> kept;
+  for (int i = 0; i < 3; ++i)
+    eventer::run([&kept, url] {
+      kept = std::make_unique<http::client_response>(http::get(*url + "half").value());
+      CHECK(told(http::get(*url)) == "200 small");
+    });
 }
 
 TEST_CASE("a body that is read outside of its loop ends the process with a sentence") {
@@ -403,6 +410,17 @@ TEST_CASE("a body that is read outside of its loop ends the process with a sente
   });
   CHECK(result.signal == SIGABRT);
   CHECK(contains(result.output, "outside of the loop"));
+  const auto on_another = run_in_child([] {
+    std::unique_ptr<http::client_response> kept;
+    for (int i = 0; i < 2; ++i)
+      eventer::run([&kept] {
+        if (kept != nullptr) (void)kept->body();
+        const scripted_server server(answer_in_halves);
+        kept = std::make_unique<http::client_response>(http::client().get(server.url()).value());
+      });
+  });
+  CHECK(on_another.signal == SIGABRT);
+  CHECK(contains(on_another.output, "outside of the loop"));
   // What body() has given is there everywhere.
   std::unique_ptr<http::client_response> whole;
   eventer::run([&whole] {
@@ -421,16 +439,20 @@ TEST_CASE("a forked child opens connections of its own, and leaves its parent's 
   eventer::run([url = server.url] {
     const http::client ask;
     CHECK(told(ask.get(url)) == "200 1");
+    auto held = std::make_unique<http::client_response>(ask.get(url).value());
+    CHECK(told(ask.get(url)) == "200 2");
     const pid_t child = ::fork();
     if (child == 0) {
       eventer::event_loop::current().after_fork_child();
-      const bool right = told(ask.get(url)) == "200 2" && told(ask.get(url)) == "200 2";
-      ::_exit(right ? 0 : 1);
+      const bool right = told(ask.get(url)) == "200 3" && told(ask.get(url)) == "200 3";
+      held.reset();
+      ::_exit(right && ask.statistics().in_use == 0 ? 0 : 1);
     }
     int status = -1;
     CHECK(::waitpid(child, &status, 0) == child);
     CHECK(status == 0);
-    CHECK(told(ask.get(url)) == "200 1");
+    CHECK(told(ask.get(url)) == "200 2");
+    CHECK(held->body().value() == "1");
   });
 }
 

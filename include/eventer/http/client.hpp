@@ -31,7 +31,8 @@ class client {
       : client(std::move(options), std::unique_ptr<const detail::any_client_security>(
                                        std::make_unique<detail::typed_client_security<Security>>(std::move(with)))) {}
 
-  // Completes: when the answer's head is there. An answer of any status is a result. Errors: url_errc;
+  // Completes: when the answer's head is there and the request is sent, or the answer wants no more of it
+  // (client_response::request_was_sent). An answer of any status is a result. Errors: url_errc;
   // http::errc::no_tls, no_answer, answer_cut_off, bad_answer, head_too_large, wrong_length, and those of redirects;
   // timed_out at any of the limits of client_options; those of tcp_stream::connect, of tls::stream::connect and of
   // streams; operation_canceled where `cancelled` can't be thrown. What the body's source throws. Requires: a

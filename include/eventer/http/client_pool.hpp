@@ -108,7 +108,9 @@ class client_pool : continuation, public std::enable_shared_from_this<client_poo
     // Any thread: whether it is the one that runs its loop. Behind the loop's end there is none.
     bool is_at_home() const noexcept {
       scheduler* const here = scheduler::current();
-      return here == pool_->home_ && &here->mailbox() == &home_;  // the mailbox stays: no other can lie there
+      if (here != pool_->home_) return false;
+      // Another loop may lie where it lay, but not another mailbox. A forked child's loop goes on with a new one.
+      return &here->mailbox() == &home_ || process_.forked();
     }
     // Any thread but its loop's: the loop finishes `what`, which destroys this. False: it has ended, and `what` is the
     // caller's to destroy.
@@ -157,6 +159,7 @@ class client_pool : continuation, public std::enable_shared_from_this<client_poo
     const std::shared_ptr<client_pool> pool_;
     origin* const origin_;
     eventer::detail::mailbox& home_;
+    const process_mark process_;
     bool has_unit_ = false;
     way way_ = way::none;
     std::unique_ptr<client_connection> connection_;
