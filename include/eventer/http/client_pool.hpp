@@ -99,8 +99,8 @@ class client_pool : continuation, public std::enable_shared_from_this<client_poo
     lease& operator=(const lease&) = delete;
     ~lease() {
       connection_.reset();
-      if (way_ == way::too_late) return;  // nobody counts any more
-      if (way_ == way::none) home_.no_longer_expected();
+      if (is_too_late_) return;  // nobody counts any more
+      home_.no_longer_expected();
       if (has_unit_) origin_->free.release();
       if (--origin_->users == 0 && origin_->idle == 0) pool_->forget_origin(*origin_);
     }
@@ -115,9 +115,8 @@ class client_pool : continuation, public std::enable_shared_from_this<client_poo
     // Any thread but its loop's: the loop finishes `what`, which destroys this. False: it has ended, and `what` is the
     // caller's to destroy.
     bool send_home(post_queue::message& what) noexcept {
-      way_ = way::sent;
       if (home_.deliver(what)) return true;
-      way_ = way::too_late;
+      is_too_late_ = true;
       return false;
     }
 
@@ -154,14 +153,11 @@ class client_pool : continuation, public std::enable_shared_from_this<client_poo
     }
 
    private:
-    enum class way : std::uint8_t { none, sent, too_late };
-
     const std::shared_ptr<client_pool> pool_;
     origin* const origin_;
     eventer::detail::mailbox& home_;
     const process_mark process_;
-    bool has_unit_ = false;
-    way way_ = way::none;
+    bool has_unit_ = false, is_too_late_ = false;
     std::unique_ptr<client_connection> connection_;
   };
 
