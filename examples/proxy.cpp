@@ -5,8 +5,9 @@
 //   curl -T large.iso http://127.0.0.1:8000/      is passed on in pieces: neither side is faster than the other
 //   kill -TERM PID                               answers what has begun, and ends
 //
-// 502 where the server behind fails, 504 where it takes too long. A request is sent twice only where the client library
-// says that it may: without a body, on a connection that was kept and turns out to be closed.
+// 502 where the server behind fails, 504 where it takes too long; an answer that has begun by then is cut off. A
+// request is sent twice only where the client library says that it may: without a body, on a connection that was kept
+// and turns out to be closed.
 #include <signal.h>
 
 #include <CLI/CLI.hpp>

@@ -1,4 +1,7 @@
 // A handler that passes a request on to another server, and its answer back: what examples/proxy serves.
+//
+// An answer that comes before a request is whole is noticed with the next piece of the request, not while its client
+// pauses within it.
 #pragma once
 
 #include <strings.h>
@@ -45,10 +48,11 @@ struct proxy {
 
   void operator()(http::request& asked, http::response& answer) const {
     if (asked.target() == "*") throw http::error(501, "the server behind can't be asked about *\n");
-    auto what = std::make_unique<http::client_request>(forwarded(asked));
+    auto what = std::make_unique<http::client_request>(forwarded(asked, url_of(asked.target())));
     auto from_upstream = client.send(std::move(*what));
     if (!from_upstream) fail(asked, from_upstream.error());
     const auto back = std::make_unique<http::client_response>(std::move(*from_upstream));
+    if (back->status() > 599) fail(asked, make_error_code(http::errc::bad_answer));
     answer.status(back->status(), back->reason());
     for (std::size_t i = 0; i < back->header_count(); ++i)
       if (const http::header_field each = back->header(i); !is_of_this_hop(*back, each.name))
@@ -63,22 +67,29 @@ struct proxy {
     for (;;) {
       const auto piece = back->read_piece();
       if (!piece && back->ended()) return;
-      if (!piece) throw std::system_error(piece.error(), asked_for(asked));  // cuts the answer: it is not whole
+      if (!piece) fail(asked, piece.error());
       if (!answer.write(*piece)) return;
     }
   }
 
  private:
-  http::client_request forwarded(http::request& asked) const {
-    // A client may send a whole URL; whom it names does not matter here.
-    const std::string_view target = asked.target();
-    const auto absolute = http::url::parse(target);
-    http::client_request result(asked.method(), std::string(upstream).append(absolute ? absolute->target() : target));
+  // A client may send a whole URL; whom it names does not matter here. What is no path behind the upstream's own URL is
+  // refused: it must not choose the server.
+  std::string url_of(std::string_view target) const {
+    const auto whole =
+        target.starts_with('/') ? http::url::parse(upstream + std::string(target)) : http::url::parse(target);
+    if (!whole) throw http::error(400, "the target can't be passed on\n");
+    return upstream + std::string(whole->target());
+  }
+  http::client_request forwarded(http::request& asked, const std::string& to) const {
+    http::client_request result(asked.method(), to);
     std::string clients;  // all that are known, in their order
     for (std::size_t i = 0; i < asked.header_count(); ++i) {
       const http::header_field each = asked.header(i);
       if (is_same_name(each.name, "X-Forwarded-For"))
         clients.append(each.value).append(", ");
+      else if (is_same_name(each.name, "X-Forwarded-Host"))
+        continue;  // it is ours to say
       else if (!is_of_this_hop(asked, each.name))
         result.add_header(each.name, each.value);
     }
@@ -106,6 +117,7 @@ struct proxy {
     const http::value said = back.header("Content-Length");
     return said ? std::optional<std::uint64_t>(std::stoull(std::string(said))) : std::nullopt;
   }
+  // Cuts off an answer that has begun: it is not whole.
   [[noreturn]] static void fail(http::request& asked, std::error_code why) {
     const bool is_late = why == std::errc::timed_out;
     eventer::log(eventer::log_level::info, "proxy: %s: %s", asked_for(asked).c_str(), why.message().c_str());

@@ -209,6 +209,25 @@ TEST_CASE("what belongs to one loop is refused with a sentence on another thread
 }
 #endif
 
+TEST_CASE("what belongs to one loop goes with it to the thread that ends it") {
+  auto loop = std::make_unique<eventer::event_loop>();
+  const auto given_back = std::make_shared<bool>(false);
+  (void)loop->spawn([given_back] {
+    eventer::semaphore s(1);
+    s.acquire();
+    try {
+      eventer::sleep_for(1000s);
+    } catch (const eventer::cancelled&) {
+      s.release();
+      *given_back = true;
+      throw;
+    }
+  });
+  std::thread([&loop] { loop->poll(); }).join();
+  loop.reset();
+  CHECK(*given_back);
+}
+
 TEST_CASE("waiting in a callback, or on a thread without the loop, is refused with a sentence") {
   const auto callback = run_in_child([] {
     eventer::event_loop loop;

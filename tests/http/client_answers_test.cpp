@@ -92,6 +92,44 @@ TEST_CASE("answers are understood, or refused, whole and byte by byte") {
   }
 }
 
+TEST_CASE("a connection on which more has come than an answer, or may come, is not kept, though its server goes on") {
+  run_virtually([] {
+    struct row {
+      std::string bytes;
+      bool is_kept;
+      std::string_view method = "GET";
+    };
+    for (const row& each : {
+             row{ok_with("body"), true},
+             row{ok_with("body") + ok_with("smuggled"), false},
+             row{ok_with("body") + "x", false},
+             row{chunked + "4\r\nbody\r\n0\r\n\r\n", true},
+             row{chunked + "0\r\n\r\n" + ok_with("smuggled"), false},
+             row{"HTTP/1.1 204 No Content\r\n\r\n", true},
+             row{"HTTP/1.1 204 No Content\r\n\r\nx", false},
+             row{"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", false},
+             row{"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n", false},
+             row{"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", true, "HEAD"},
+             row{"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", false, "HEAD"},
+             row{"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", false},
+             row{"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n", false},
+         })
+      for (const bool is_read : {true, false}) {
+        CAPTURE(each.bytes, each.method, is_read);
+        const scripted_server server([bytes = each.bytes](scripted_peer& peer, int) {
+          while (!peer.request().empty()) peer.send(bytes);
+        });
+        const http::client ask;
+        {
+          auto answer = ask.send(http::client_request(each.method, server.url()));
+          REQUIRE(answer);
+          if (is_read) CHECK(answer->body());
+        }
+        CHECK(ask.statistics().idle == (each.is_kept ? 1 : 0));
+      }
+  });
+}
+
 TEST_CASE("an answer that is cut off at any byte is an error, or all of it") {
   const std::string with_length = ok_with("a body"), in_chunks = chunked + "4\r\nbody\r\n0\r\nA: b\r\n\r\n";
   for (const std::string& all : {with_length, in_chunks, "HTTP/1.1 100 Continue\r\n\r\n" + with_length})
@@ -355,6 +393,22 @@ TEST_CASE("a flood of interim answers, a dripping head and a dripping body come 
     {
       const scripted_server pauses(drip("x", 6s, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"));
       CHECK(time_of(pauses) == "200 timed out 5");
+    }
+    {
+      // Its bytes have always come already when they are looked for.
+      const scripted_server body(drip("x", 1s, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"));
+      for (const bool in_pieces : {true, false}) {
+        auto answer = ask.get(body.url(), {.total_time = 20s}).value();
+        auto part = std::make_unique<std::array<char, 100>>();
+        std::error_code why;
+        int reads = 0;
+        for (; !why && reads < 100; ++reads) {
+          eventer::sleep_for(3s);
+          why = in_pieces ? answer.read_piece().error() : answer.read_some(*part).error();
+        }
+        CHECK(why == std::errc::timed_out);
+        CHECK(reads == 7);
+      }
     }
     {
       const scripted_server endless(drip("1\r\nx\r\n", 0ms, chunked));

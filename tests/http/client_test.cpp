@@ -1,4 +1,10 @@
 // A client and a server of the library: what is asked, what is answered, which connections are kept, and for how long.
+#include <sys/wait.h>
+
+#include <atomic>
+#include <thread>
+
+#include "../child.hpp"
 #include "../plain_descriptors.hpp"
 #include "../virtual_run.hpp"
 #include "scripted_server.hpp"
@@ -107,6 +113,39 @@ TEST_CASE("a body is read in pieces as it comes, and slows down its server") {
     CHECK(ask.statistics().idle == 1);
     CHECK(told(ask.get(server.url())) == "200 " + sentence(http::errc::body_too_large));
     CHECK(ask.statistics().idle == 0);
+  });
+}
+
+TEST_CASE("no byte of a body is lost between pieces of any size, and the end is where all of them were given") {
+  run_virtually([] {
+    const scripted_server server([](scripted_peer& peer, int) {
+      for (std::string asked = peer.request(); !asked.empty(); asked = peer.request())
+        peer.send(asked.starts_with("GET /length ") ? ok_with("0123456789abc")
+                                                    : "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+                                                      "a\r\n0123456789\r\n3\r\nabc\r\n0\r\n\r\n");
+    });
+    const http::client ask;
+    for (const std::string_view target : {"/length", "/chunks"}) {
+      CAPTURE(target);
+      auto small = std::make_unique<std::array<char, 4>>();
+      const auto next = [&](http::client_response& from) {
+        const auto got = from.read_some(*small);
+        return got ? std::string(small->data(), *got) : std::string();
+      };
+      auto answer = ask.get(server.url(target)).value();
+      std::string whole;
+      while (!answer.ended()) whole += next(answer);
+      CHECK(whole == "0123456789abc");
+      CHECK(answer.read_some(*small).error() == eventer::errc::end_of_stream);
+      answer = ask.get(server.url(target)).value();
+      whole = next(answer);
+      for (auto piece = answer.read_piece(); piece; piece = answer.read_piece()) whole += *piece;
+      CHECK(whole == "0123456789abc");
+      answer = ask.get(server.url(target)).value();
+      whole = next(answer);
+      CHECK(whole + std::string(answer.body().value()) == "0123456789abc");
+    }
+    CHECK(server.connections() == 1);
   });
 }
 
@@ -253,6 +292,170 @@ TEST_CASE("a client serves several loops, and may be dropped on any thread") {
   CHECK(open_descriptors() == before);
 }
 
+namespace {
+
+// A server on a loop of another thread.
+struct server_elsewhere {
+  explicit server_elsewhere(scripted_server::script what) : loops(1) {
+    loops.start();
+    url = loops[0]
+              .spawn([this, what] {
+                server = std::make_unique<scripted_server>(what);
+                return server->url();
+              })
+              .join();
+  }
+  ~server_elsewhere() {
+    loops[0].spawn([this] { server.reset(); }).join();
+    loops.stop();
+    loops.join();
+  }
+  eventer::loop_pool loops;
+  std::unique_ptr<scripted_server> server;
+  std::string url;
+};
+void answer_in_halves(scripted_peer& peer, int) {
+  for (std::string asked = peer.request(); !asked.empty(); asked = peer.request()) {
+    const std::string all = ok_with("small");
+    peer.send(asked.starts_with("GET /half") ? all.substr(0, all.size() - 2) : all);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("a response may be dropped on any thread, read or not, while its loop goes on and behind its end") {
+  const auto before = open_descriptors();
+  {
+    const server_elsewhere server(answer_in_halves);
+    const auto url = std::make_shared<const std::string>(server.url);
+    for (const std::string target : {"", "half"}) {
+      CAPTURE(target);
+      const http::client ask({.max_connections = 3});
+      const auto to = std::make_shared<const std::string>(server.url + target);
+      std::vector<http::client_response> kept;
+      {
+        eventer::loop_pool loops(1);
+        loops.start();
+        const auto stop = std::make_shared<std::atomic<bool>>(false);
+        auto busy = loops[0].spawn([ask, url, stop] {
+          int wrong = 0;
+          while (!*stop) wrong += told(ask.get(*url)) != "200 small";
+          return wrong;
+        });
+        for (int i = 0; i < 200; ++i) {
+          const auto answer = loops[0]
+                                  .spawn([ask, to, reads = i % 2 == 0 && to->ends_with('/')] {
+                                    auto made = ask.get(*to).value();
+                                    if (reads) (void)made.body();
+                                    return made;
+                                  })
+                                  .join();
+          CHECK(answer.status() == 200);
+          CHECK(answer.header("Content-Length") == "5");
+        }
+        *stop = true;
+        CHECK(busy.join() == 0);
+        for (int i = 0; i < 3; ++i) kept.push_back(loops[0].spawn([ask, to] { return ask.get(*to).value(); }).join());
+        // All three are in use until the last of them has gone home.
+        kept.pop_back();
+        kept.push_back(loops[0].spawn([ask, to] { return ask.get(*to).value(); }).join());
+        CHECK(loops[0].spawn([ask] { return ask.statistics().in_use; }).join() == 3);
+        std::thread([last = std::move(kept.back())] {}).join();
+        kept.pop_back();
+        loops.stop();
+        loops.join();
+      }
+      CHECK(kept.front().status() == 200);
+      std::thread([one = std::move(kept.back())] {}).join();
+      kept.clear();
+    }
+  }
+  CHECK(open_descriptors() == before);
+}
+
+TEST_CASE("a response may be dropped on another thread at the moment at which its loop ends") {
+  const server_elsewhere server(answer_in_halves);
+  const auto url = std::make_shared<const std::string>(server.url);
+  for (int i = 0; i < 50; ++i) {
+    const http::client ask;
+    auto loops = std::make_unique<eventer::loop_pool>(1);
+    loops->start();
+    auto answer = std::make_unique<http::client_response>(
+        (*loops)[0].spawn([ask, url] { return ask.get(*url + "half").value(); }).join());
+    std::thread drops([&answer] { answer.reset(); });
+    loops->stop();
+    loops->join();
+    loops.reset();
+    drops.join();
+    CHECK(answer == nullptr);
+  }
+  // And in another loop, which may lie where its own has lain.
+  std::unique_ptr<http::client_response> kept;
+  for (int i = 0; i < 3; ++i)
+    eventer::run([&kept, url] {
+      kept = std::make_unique<http::client_response>(http::get(*url + "half").value());
+      CHECK(told(http::get(*url)) == "200 small");
+    });
+}
+
+TEST_CASE("a body that is read outside of its loop ends the process with a sentence") {
+  if (EVENTER_TSAN) EVENTER_SKIP("ThreadSanitizer does not know fibers in a forked child");
+  const auto result = run_in_child([] {
+    std::unique_ptr<http::client_response> kept;
+    eventer::run([&kept] {
+      const scripted_server server(answer_in_halves);
+      kept = std::make_unique<http::client_response>(http::client().get(server.url()).value());
+    });
+    (void)kept->body();
+  });
+  CHECK(result.signal == SIGABRT);
+  CHECK(contains(result.output, "outside of the loop"));
+  const auto on_another = run_in_child([] {
+    std::unique_ptr<http::client_response> kept;
+    for (int i = 0; i < 2; ++i)
+      eventer::run([&kept] {
+        if (kept != nullptr) (void)kept->body();
+        const scripted_server server(answer_in_halves);
+        kept = std::make_unique<http::client_response>(http::client().get(server.url()).value());
+      });
+  });
+  CHECK(on_another.signal == SIGABRT);
+  CHECK(contains(on_another.output, "outside of the loop"));
+  // What body() has given is there everywhere.
+  std::unique_ptr<http::client_response> whole;
+  eventer::run([&whole] {
+    const scripted_server server(answer_in_halves);
+    whole = std::make_unique<http::client_response>(http::client().get(server.url()).value());
+    CHECK(whole->body().value() == "small");
+  });
+  CHECK(whole->body().value() == "small");
+}
+
+TEST_CASE("a forked child opens connections of its own, and leaves its parent's alone") {
+  if (EVENTER_TSAN) EVENTER_SKIP("ThreadSanitizer does not know fibers in a forked child");
+  const server_elsewhere server([](scripted_peer& peer, int number) {
+    while (!peer.request().empty()) peer.send(ok_with(std::to_string(number)));
+  });
+  eventer::run([url = server.url] {
+    const http::client ask;
+    CHECK(told(ask.get(url)) == "200 1");
+    auto held = std::make_unique<http::client_response>(ask.get(url).value());
+    CHECK(told(ask.get(url)) == "200 2");
+    const pid_t child = ::fork();
+    if (child == 0) {
+      eventer::event_loop::current().after_fork_child();
+      const bool right = told(ask.get(url)) == "200 3" && told(ask.get(url)) == "200 3";
+      held.reset();
+      ::_exit(right && ask.statistics().in_use == 0 ? 0 : 1);
+    }
+    int status = -1;
+    CHECK(::waitpid(child, &status, 0) == child);
+    CHECK(status == 0);
+    CHECK(told(ask.get(url)) == "200 2");
+    CHECK(held->body().value() == "1");
+  });
+}
+
 TEST_CASE("no more connections than allowed are in use, and who waits is served in order and not for ever") {
   run_virtually([] {
     const real_server server(echo_routes());
@@ -310,11 +513,14 @@ TEST_CASE("an answer whose body nobody reads gives its connection back only wher
     const scripted_server server([](scripted_peer& peer, int) {
       for (std::string asked = peer.request(); !asked.empty(); asked = peer.request()) {
         if (asked.starts_with("GET /all")) peer.send(ok_with("small"));
+        if (asked.starts_with("GET /chunks"))
+          peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nsmall\r\n0\r\n\r\n");
         if (asked.starts_with("GET /half")) peer.send(ok_with("small").substr(0, 40));
       }
     });
     const http::client ask;
     for (int i = 0; i < 3; ++i) CHECK(ask.get(server.url("/all"))->status() == 200);
+    for (int i = 0; i < 3; ++i) CHECK(ask.get(server.url("/chunks"))->status() == 200);
     CHECK(server.connections() == 1);
     CHECK(ask.get(server.url("/half"))->status() == 200);
     CHECK(ask.statistics().idle == 0);
@@ -423,13 +629,19 @@ TEST_CASE("redirects are followed, with the method and the fields that the next 
     CHECK(told(ask.get(server.url("/to/302//to/302/here"), {.redirects = 1})) ==
           sentence(http::errc::too_many_redirects));
     // A body that can't be made a second time: the redirect is the caller's.
-    const auto upload = [&](bool repeatable) {
-      return told(ask.send(std::move(http::client_request("POST", server.url("/to/307/here"))
+    const auto upload = [&](const std::string& method, const std::string& status, bool repeatable) {
+      return told(ask.send(std::move(http::client_request(method, server.url("/to/" + status + "/here"))
                                          .body_from([](http::body_writer& out) { (void)out.write("made"); },
                                                     {.length = 4, .repeatable = repeatable}))));
     };
-    CHECK(upload(false) == "307 gone");
-    CHECK(upload(true) == "200 POST /here" + host + "Content-Length: 4\r\n\r\nmade");
+    for (const std::string status : {"301", "302", "307", "308"}) {
+      CAPTURE(status);
+      CHECK(upload("PUT", status, false) == status + " gone");
+      CHECK(upload("PUT", status, true) == "200 PUT /here" + host + "Content-Length: 4\r\n\r\nmade");
+    }
+    CHECK(upload("POST", "307", false) == "307 gone");
+    CHECK(upload("POST", "302", false) == "200 GET /here" + host + "\r\n");
+    CHECK(upload("PUT", "303", false) == "200 GET /here" + host + "\r\n");
     CHECK(ask.get(server.url("/to/302/other"))->url().text() == other.url("/there"));
     CHECK(server.connections() == 1);
   });

@@ -108,6 +108,202 @@ TEST_CASE("a final answer that comes before the request is whole ends it, and is
   });
 }
 
+namespace {
+
+// Reads a request's head, and no more.
+bool took_head(scripted_peer& peer) {
+  while (peer.unread().find("\r\n\r\n") == std::string::npos)
+    if (!peer.more()) return false;
+  return true;
+}
+std::size_t read_to_the_end(scripted_peer& peer, std::string_view last) {
+  std::size_t total = 0;
+  std::string tail;
+  for (;;) {
+    total += peer.unread().size();
+    tail.append(std::exchange(peer.unread(), {}));
+    if (tail.ends_with(last)) return total;
+    tail.erase(0, tail.size() < last.size() ? 0 : tail.size() - last.size());
+    if (!peer.more()) return total;
+  }
+}
+http::client_request whole_body(const std::string& url, std::size_t size, std::string_view end) {
+  return std::move(http::client_request("PUT", url).body("", std::string(size - end.size(), 'x').append(end)));
+}
+
+}  // namespace
+
+TEST_CASE("beside an answer that has begun the request is sent to its end, and its connection is kept") {
+  eventer::run([] {
+    constexpr std::size_t size = 20'000'000;
+    const auto got = std::make_shared<std::size_t>(0);
+    const scripted_server server([got](scripted_peer& peer, int) {
+      for (int i = 0; i < 2; ++i) {
+        if (!took_head(peer)) return;
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 100004\r\n\r\n" + std::string(50'000, 'a'));
+        *got = read_to_the_end(peer, i == 0 ? "end" : "0\r\n\r\n");
+        peer.send(std::string(50'000, 'a') + "last");
+      }
+    });
+    const http::client ask;
+    const std::string expected = std::string(100'000, 'a') + "last";
+    auto answer = ask.send(whole_body(server.url(), size, "end"));
+    REQUIRE(answer);
+    CHECK(answer->request_was_sent());
+    CHECK(answer->body().value() == expected);
+    CHECK(*got > size);
+    CHECK(told(ask.send(upload(server.url(), 200, 100'000))) == "200 " + expected);
+    CHECK(*got > size);
+    CHECK(server.connections() == 1);
+    // A handler of ours that begins to answer first.
+    const real_server real([] {
+      http::router routes;
+      routes
+          .put("/",
+               [](http::request& asked, http::response& reply) {
+                 if (!reply.flush()) return;
+                 auto part = std::make_unique<std::array<char, 30'000>>();
+                 std::size_t total = 0;
+                 while (const auto piece = asked.read_some(*part)) total += *piece;
+                 (void)reply.write(std::to_string(total));
+               })
+          .body_limit(UINT64_MAX);
+      return routes;
+    }());
+    CHECK(told(ask.send(whole_body(real.url(), size, "end"))) == "200 20000000");
+    CHECK(told(ask.send(upload(real.url(), 200, 100'000))) == "200 20000000");
+  });
+}
+
+TEST_CASE("a request that a server stops taking, though it has begun to say 200, is no success") {
+  run_virtually([] {
+    const auto endless = [](scripted_peer& peer) {
+      const std::string piece(100'000, 'x');
+      peer.patience = 1s;
+      while (peer.send(piece)) {
+      }
+    };
+    const scripted_server server([endless](scripted_peer& peer, int) {
+      if (!took_head(peer)) return;
+      const bool is_endless = peer.unread().starts_with("PUT /endless");
+      peer.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n");
+      if (is_endless) endless(peer);
+      eventer::sleep_for(10'000s);
+    });
+    const http::client ask({.send_stall = 3s});
+    CHECK(ask.send(whole_body(server.url("/"), 50'000'000, "end")).error() == std::errc::timed_out);
+    CHECK(ask.send(whole_body(server.url("/endless"), 50'000'000, "end")).error() == std::errc::timed_out);
+    CHECK(ask.send(upload(server.url("/"), 500, 100'000)).error() == std::errc::timed_out);
+    CHECK(ask.statistics().idle == 0);
+  });
+  eventer::run([] {
+    const scripted_server server([](scripted_peer& peer, int) {
+      if (!took_head(peer)) return;
+      const bool says_so = peer.unread().starts_with("PUT /says-so");
+      peer.send(ok_with("x", says_so ? "Connection: close\r\n" : ""));
+      eventer::sleep_for(50ms);
+      if (says_so) eventer::sleep_for(1000s);
+    });
+    const http::client ask;
+    CHECK_FALSE(ask.send(whole_body(server.url("/"), 50'000'000, "end")));
+    auto answer = ask.send(whole_body(server.url("/says-so"), 50'000'000, "end"));
+    REQUIRE(answer);
+    CHECK_FALSE(answer->request_was_sent());
+    CHECK(answer->body().value() == "x");
+    CHECK(ask.statistics().idle == 0);
+  });
+}
+
+TEST_CASE("a refusal is noticed with the next piece of a body that is made slowly") {
+  run_virtually([] {
+    const scripted_server server([](scripted_peer& peer, int) {
+      if (!took_head(peer)) return;
+      peer.send("HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nno!");
+      while (peer.more()) peer.unread().clear();
+    });
+    const http::client ask;
+    const auto written = std::make_shared<int>(0);
+    auto answer =
+        ask.send(std::move(http::client_request("POST", server.url()).body_from([written](http::body_writer& out) {
+          for (; *written < 200 && out.write("piece"); ++*written) eventer::sleep_for(10ms);
+        })));
+    REQUIRE(answer);
+    CHECK(answer->status() == 413);
+    CHECK_FALSE(answer->request_was_sent());
+    CHECK(answer->body().value() == "no!");
+    CHECK(*written < 10);
+  });
+}
+
+TEST_CASE("a server that ends within the head of an answer while a request is sent has cut it off") {
+  eventer::run([] {
+    const scripted_server server([](scripted_peer& peer, int) {
+      if (!took_head(peer)) return;
+      peer.send("HTTP/1.1 4");
+      peer.finish_sending();
+      eventer::sleep_for(1000s);
+    });
+    const http::client ask({.continue_time = 1000s});
+    CHECK(told(ask.send(whole_body(server.url(), 50'000'000, "end"))) == sentence(http::errc::answer_cut_off));
+    CHECK(told(ask.send(std::move(whole_body(server.url(), 10, "end").expect_continue()))) ==
+          sentence(http::errc::answer_cut_off));
+  });
+}
+
+TEST_CASE("a body ends with total_time and with a deadline_scope, also where its server takes everything") {
+  run_virtually([] {
+    const scripted_server server([](scripted_peer& peer, int) {
+      while (peer.more()) peer.unread().clear();
+    });
+    const scripted_server deaf([](scripted_peer&, int) { eventer::sleep_for(10'000s); });
+    const http::client ask({.total_time = 5s});
+    const auto written = std::make_shared<int>(0);
+    const auto answer =
+        ask.send(std::move(http::client_request("POST", server.url()).body_from([written](http::body_writer& out) {
+          for (; *written < 100 && out.write("piece"); ++*written) eventer::sleep_for(1s);
+        })));
+    CHECK(answer.error() == std::errc::timed_out);
+    CHECK(*written == 5);
+    // A result, whatever the client waits for just then.
+    const http::client patient;
+    const eventer::deadline_scope all(2s);
+    CHECK(patient.send(whole_body(deaf.url(), 50'000'000, "end")).error() == std::errc::timed_out);
+  });
+}
+
+TEST_CASE("without leave a body is sent when continue_time has passed, and for no other reason") {
+  run_virtually([] {
+    const auto seen = std::make_shared<std::string>();
+    const scripted_server server([seen](scripted_peer& peer, int) {
+      if (!took_head(peer)) return;
+      const bool hints = peer.unread().starts_with("PUT /hints");
+      peer.unread().clear();
+      if (hints) peer.send("HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n");
+      peer.patience = 2s;
+      *seen = peer.more() ? peer.unread() : "";
+      if (hints) peer.send("HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n");
+    });
+    const auto asked = [&server](std::string_view target) {
+      return std::move(whole_body(server.url(target), 4, "body").expect_continue());
+    };
+    const http::client ask({.continue_time = 5s});
+    {
+      *seen = "not set";
+      const eventer::deadline_scope all(1s);
+      CHECK(ask.send(asked("/")).error() == std::errc::timed_out);
+    }
+    eventer::sleep_for(10s);
+    CHECK(*seen == "");
+    *seen = "not set";
+    CHECK(ask.send(std::move(asked("/").total_time(1s))).error() == std::errc::timed_out);
+    eventer::sleep_for(10s);
+    CHECK(*seen == "");
+    *seen = "not set";
+    CHECK(told(ask.send(asked("/hints"))) == "417 ");
+    CHECK(*seen == "");
+  });
+}
+
 TEST_CASE("a server is asked before the body is sent, and may say no, yes or nothing") {
   run_virtually([] {
     const auto seen = std::make_shared<std::string>();

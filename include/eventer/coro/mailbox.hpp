@@ -29,7 +29,7 @@ class basic_mailbox {
   void no_longer_expected() noexcept { --expected_; }
   // From now on nothing comes. Waits for deliveries in progress, which take some instructions and a write.
   void close() noexcept {
-    deliveries_.fetch_or(closed, std::memory_order_relaxed);
+    deliveries_.fetch_or(closed, std::memory_order_release);  // whoever comes too late sees what was done before
     while (deliveries_.load(std::memory_order_acquire) != closed) ::sched_yield();
   }
   // After close(), when all that came has been taken: it goes with the last message that is expected still.

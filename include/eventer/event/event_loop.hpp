@@ -66,9 +66,10 @@ class EVENTER_API event_loop final : public scheduler {
     if (options_.clock != nullptr) options_.clock->detach(this);
     unwind_all();
     const entered here(*this);
+    // Before the mailbox closes: who finds it closed may destroy a descriptor of this loop on another thread.
+    orphan_descriptors();
     if (!process_.forked()) close_mailbox();
-    for (slot& each : slots_)
-      if (each.owner != nullptr) each.owner->forget_loop();
+    orphan_descriptors();  // of what was destroyed with the last messages
   }
 
   // Runs until stop(), or until no coroutine lives, no event is active, nothing is posted, no job is out and no
@@ -610,6 +611,10 @@ class EVENTER_API event_loop final : public scheduler {
     here.generation = (here.generation + 1) & 0x7fffffff;
     here.next_free = free_slot_;
     free_slot_ = index;
+  }
+  void orphan_descriptors() noexcept {
+    for (slot& each : slots_)
+      if (each.owner != nullptr) std::exchange(each.owner, nullptr)->forget_loop();
   }
   std::uint64_t token_of(std::uint32_t index) const noexcept {
     return (std::uint64_t{slots_[index].generation} << 32) | index;

@@ -52,8 +52,9 @@ class body_reader {
   }
 
   bool is_too_large() const noexcept { return left_ > bounds_->body; }
-  // Every byte of it was read.
+  // Every byte of it has come. Who reads it in small pieces may not have been given all of the last one: is_used_up.
   bool ended() const noexcept { return ended_; }
+  bool is_used_up() const noexcept { return ended_ && rest_.empty(); }
   // Whether the rest can be read and forgotten, for the sake of the next request: it is no more than `most` bytes, as
   // far as one can know, and the client does not wait for leave to send it.
   bool can_be_discarded(std::uint64_t most) const noexcept {
@@ -61,29 +62,17 @@ class body_reader {
   }
   std::error_code failure() const noexcept { return failure_; }
 
-  // The next bytes, at least one, where they lie: valid until the next call. Errors: end_of_stream at its end;
-  // timed_out after limits::body_idle without a byte; body_too_large, bad_body, body_cut_off; the stream's. After an
-  // error it stays with that.
+  // The next bytes, at least one, where they lie: valid until the next call. What read_some has left of a piece comes
+  // first. Errors: end_of_stream at its end; timed_out after limits::body_idle without a byte, and at the deadline even
+  // where bytes come; body_too_large, bad_body, body_cut_off; the stream's. After an error it stays with that.
   io_result<std::string_view> next() {
     for (;;) {
+      if (EVENTER_UNLIKELY(!rest_.empty())) return std::exchange(rest_, {});
       if (ended_) return eventer::errc::end_of_stream;
       if (failure_) return failure_;
       if (in_->empty())
         if (const std::error_code error = fill()) return fail_or_end(error);
-      if (EVENTER_LIKELY(kind_ != body_kind::chunked)) return take(in_->view().substr(0, left_));
-      const auto piece = chunks_.next(in_->view(), *bounds_);
-      in_->consume(piece.consumed);
-      switch (piece.is) {
-        case chunk_decoder::state::data:
-          return piece.data;
-        case chunk_decoder::state::end:
-          ended_ = true;
-          break;
-        case chunk_decoder::state::refused:
-          return fail(make_error_code(chunks_.why().status == 413 ? errc::body_too_large : errc::bad_body));
-        case chunk_decoder::state::more:
-          break;
-      }
+      if (const std::string_view piece = decode(); EVENTER_LIKELY(!piece.empty())) return piece;
     }
   }
   // The same into a buffer; what is long goes there directly. A buffer of size 0 answers 0.
@@ -103,7 +92,6 @@ class body_reader {
   // All that was not read yet, behind what `into` holds. Errors: as above; body_too_large where `into` would grow
   // beyond `most`.
   std::error_code read_all(std::string& into, std::uint64_t most = UINT64_MAX) {
-    into.append(std::exchange(rest_, {}));
     for (;;) {
       const auto piece = next();
       if (!piece) return ended_ ? std::error_code() : piece.error();
@@ -127,7 +115,33 @@ class body_reader {
     return ended_;
   }
 
+  // Forgets what of it has come already, and never waits. True: that was the rest of it.
+  bool drop_what_came() noexcept {
+    rest_ = {};
+    while (!ended_ && !failure_ && !in_->empty()) (void)decode();
+    return ended_;
+  }
+
  private:
+  // The next bytes of those that have come. None: it has ended or failed, or more has to come. Requires: something has.
+  std::string_view decode() noexcept {
+    if (EVENTER_LIKELY(kind_ != body_kind::chunked)) return take(in_->view().substr(0, left_));
+    const auto piece = chunks_.next(in_->view(), *bounds_);
+    in_->consume(piece.consumed);
+    switch (piece.is) {
+      case chunk_decoder::state::data:
+        return piece.data;
+      case chunk_decoder::state::end:
+        ended_ = true;
+        break;
+      case chunk_decoder::state::refused:
+        failure_ = make_error_code(chunks_.why().status == 413 ? errc::body_too_large : errc::bad_body);
+        break;
+      case chunk_decoder::state::more:
+        break;
+    }
+    return {};
+  }
   std::string_view take(std::string_view bytes) noexcept {
     in_->consume(bytes.size());
     left_ -= bytes.size();
@@ -136,6 +150,7 @@ class body_reader {
   }
   io_result<std::size_t> read_directly(buffer into) {
     if (const std::error_code error = permit()) return fail(error);
+    if (is_late()) return fail(make_error_code(eventer::errc::timed_out));
     const auto got = from_->read_some(
         buffer(into.data(), static_cast<std::size_t>(std::min<std::uint64_t>(into.size(), left_))), limit());
     if (!got) return fail_or_end(cut_off(got.error()));
@@ -145,6 +160,7 @@ class body_reader {
   }
   std::error_code fill() {
     if (const std::error_code error = permit()) return error;
+    if (is_late()) return make_error_code(eventer::errc::timed_out);
     const auto got = in_->read_body(*from_, limit());
     return got ? std::error_code() : cut_off(got.error());
   }
@@ -154,6 +170,10 @@ class body_reader {
     continue_due_ = false;
     out_->bytes().append("HTTP/1.1 100 Continue\r\n\r\n");
     return out_->send(bounds_->response_stall);
+  }
+  // A read that finds something does not look at its limit: whoever never stops sending would never be late.
+  bool is_late() const noexcept {
+    return EVENTER_UNLIKELY(deadline_ != no_deadline) && scheduler::current()->now() >= deadline_;
   }
   time_limit limit() const noexcept {
     if (EVENTER_LIKELY(deadline_ == no_deadline)) return bounds_->body_idle;

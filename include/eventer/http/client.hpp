@@ -31,7 +31,8 @@ class client {
       : client(std::move(options), std::unique_ptr<const detail::any_client_security>(
                                        std::make_unique<detail::typed_client_security<Security>>(std::move(with)))) {}
 
-  // Completes: when the answer's head is there. An answer of any status is a result. Errors: url_errc;
+  // Completes: when the answer's head is there and the request is sent, or the answer wants no more of it
+  // (client_response::request_was_sent). An answer of any status is a result. Errors: url_errc;
   // http::errc::no_tls, no_answer, answer_cut_off, bad_answer, head_too_large, wrong_length, and those of redirects;
   // timed_out at any of the limits of client_options; those of tcp_stream::connect, of tls::stream::connect and of
   // streams; operation_canceled where `cancelled` can't be thrown. What the body's source throws. Requires: a
@@ -86,9 +87,9 @@ class client {
       auto made = std::make_unique<client_response::state>(pools_, pools_->on_this_loop(), to, request, deadline);
       if (const std::error_code error = made->exchange.run(request)) return error;
       client_response answer(std::move(made));
-      const bool keeps_body = answer.status() == 307 || answer.status() == 308;
       const value location = most > 0 && is_redirect(answer.status()) ? answer.header("Location") : value();
-      if (!location || (keeps_body && request.is_body_gone())) return answer;
+      const bool sends_body_again = request.has_body_ && !becomes_get(request, answer.status());
+      if (!location || (sends_body_again && request.is_body_gone())) return answer;
       if (followed >= most) return make_error_code(errc::too_many_redirects);
       const auto next = to.resolve(location);
       if (!next || (next->kind() != url_scheme::http && next->kind() != url_scheme::https))
@@ -102,9 +103,13 @@ class client {
   static bool is_redirect(int status) noexcept {
     return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
   }
-  // RFC 9110 15.4. What was meant for one server is not for another.
+  // RFC 9110 15.4.
+  static bool becomes_get(const client_request& request, int status) noexcept {
+    return status == 303 || ((status == 301 || status == 302) && request.method_ == "POST");
+  }
+  // What was meant for one server is not for another.
   static void redirect(client_request& request, int status, bool same_origin) {
-    if (status == 303 || ((status == 301 || status == 302) && request.method_ == "POST")) request.become_get();
+    if (becomes_get(request, status)) request.become_get();
     if (same_origin) return;
     for (const char* const each : {"Authorization", "Cookie", "Proxy-Authorization", "Host"})
       request.fields_.remove(each);

@@ -1,17 +1,24 @@
 // client_exchange: one request and its answer, on one connection after another until there is one. It lies on the heap:
 // the loop and the answer's reader reach it.
 //
+// An answer may begin while the request is still sent. One of 300 and above, and one behind which the server closes,
+// say that the rest is not wanted (RFC 9112 9.5); beside every other the request is sent to its end.
+//
 // What must not be broken: a connection goes back to the pool only where the whole request was sent, the whole answer
 // was read, and nothing has come behind it; and a request is sent a second time only where the first can't have been
 // answered, and may be repeated.
 #pragma once
 
+#include <sys/socket.h>
+
+#include <cerrno>
 #include <charconv>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "eventer/coro/when.hpp"
@@ -41,6 +48,11 @@ class client_exchange final : body_writer {
   client_exchange& operator=(const client_exchange&) = delete;
   ~client_exchange() { pool_->give_back(std::move(in_owned_)); }
 
+  // Any thread: whether all that is left of it may be done here. Without a connection that is so everywhere.
+  bool is_at_home() const noexcept { return lease_ == nullptr || lease_->is_at_home(); }
+  // Any thread but its loop's; see client_pool::lease.
+  bool send_home(post_queue::message& what) noexcept { return lease_->send_home(what); }
+
   // Sends it and reads the answer's head. Errors: see client::send.
   std::error_code run(client_request& request) {
     const time_point queue_end = client_settings::end_of(settings_.options.queue_time, deadline_);
@@ -59,30 +71,30 @@ class client_exchange final : body_writer {
   const url& where() const noexcept { return to_; }
   body_reader& body() noexcept { return body_; }
   std::uint64_t body_limit() const noexcept { return body_limit_; }
+  bool request_was_sent() const noexcept { return state_.sent; }
 
+  // Before each read of the body.
+  void check_home() const {
+    if (EVENTER_UNLIKELY(!is_at_home()))
+      broken_rule(
+          "the body of an http::client_response is read outside of the loop whose coroutine has asked for it, or behind "
+          "that loop's end: read it there, and hand on what was read");
+  }
   // After each read of the body: at its end, or after an error, nobody needs the connection here any more.
   void look_at_end() {
     if (lease_ == nullptr) return;
     if (body_.ended() && is_reusable_ && in_.empty()) lease_->give_back(server_idle());
     if (body_.ended() || body_.failure()) lease_.reset();
   }
-  // The rest of the answer is not wanted. What has come already is dropped, and so is a little that is on its way;
-  // never waits.
+  // The rest of the answer is not wanted. Never waits, and reads nothing: only what has come with the head can be the
+  // rest of it.
   void drop_rest() noexcept {
     if (lease_ == nullptr) return;
-    try {
-      if (is_reusable_ && body_.can_be_discarded(dropped_at_most) && in_.view().size() == body_.left() &&
-          body_.left() > 0) {
-        in_.consume(in_.view().size());
-        lease_->give_back(server_idle());
-      }
-    } catch (...) {  // no memory to keep the connection: it is closed
-    }
+    if (is_reusable_ && body_.drop_what_came() && in_.empty()) lease_->give_back(server_idle());
     lease_.reset();
   }
 
  private:
-  static constexpr std::size_t dropped_at_most = 64 << 10;
   static constexpr unsigned interim_at_most = 20;
   static constexpr std::size_t written_with_head = 16 << 10;
 
@@ -106,16 +118,15 @@ class client_exchange final : body_writer {
     } else {
       error = put(out_);
       if (!error && request.expects_continue_) error = wait_for_leave();
-      if (!error && !state_.answered) error = send_body(request);
+      if (!error && !state_.refused) error = send_body(request);
     }
     if (!error) {
-      state_.sent = !state_.answered;
-    } else if (!state_.answered) {
-      // It may have said why it takes no more.
-      if (error == std::errc::operation_canceled || error.category() == http_category()) return error;
-      return read_final_head(scheduler::current()->now()) ? error : std::error_code();
+      state_.sent = !state_.refused;
+      return state_.answered ? std::error_code() : read_final_head(head_end());
     }
-    return state_.answered ? std::error_code() : read_final_head(head_end());
+    // It may have said why it takes no more. What it has answered as if it took everything is none of this request.
+    if (state_.answered || error == std::errc::operation_canceled || error.category() == http_category()) return error;
+    return !read_final_head(scheduler::current()->now()) && state_.refused ? std::error_code() : error;
   }
   bool may_repeat(const client_request& request, const std::error_code& error) const {
     return lease_->connection().is_reused() && is_connection_lost(error) && !state_.heard && request.is_repeatable() &&
@@ -161,17 +172,19 @@ class client_exchange final : body_writer {
     is_chunked_ = !request.length_;
     left_ = request.length_.value_or(0);
     request.source_->write_to(*this);
-    if (state_.write_failure) return state_.answered ? std::error_code() : state_.write_failure;
+    if (state_.write_failure) return state_.refused ? std::error_code() : state_.write_failure;
     if (is_chunked_) return put("0\r\n\r\n");
     return left_ == 0 ? std::error_code() : make_error_code(errc::wrong_length);
   }
   // For the body's source.
   io_result<void> write(std::string_view bytes) override {
+    if (!state_.write_failure) state_.write_failure = listen();  // who makes pieces slowly never fills the pipe
     if (!state_.write_failure && !bytes.empty()) state_.write_failure = write_piece(bytes);
-    if (!state_.write_failure && state_.answered) state_.write_failure = make_error_code(eventer::errc::canceled);
+    if (!state_.write_failure && state_.refused) state_.write_failure = make_error_code(eventer::errc::canceled);
     return io_result<void>(state_.write_failure);
   }
   std::error_code write_piece(std::string_view bytes) {
+    if (state_.refused) return {};
     if (!is_chunked_) {
       if (bytes.size() > left_) return make_error_code(errc::wrong_length);
       left_ -= bytes.size();
@@ -189,17 +202,21 @@ class client_exchange final : body_writer {
     return put("\r\n");
   }
 
-  // Writes it all, unless the final answer comes first, which is looked for wherever there is no room to write.
+  // Writes it all, unless an answer comes first that says that the rest is not wanted. It is looked for behind each
+  // part that the kernel has taken, and while there is no room to write.
   std::error_code put(std::string_view bytes) {
-    while (!bytes.empty() && !state_.answered) {
+    while (!bytes.empty() && !state_.refused) {
       scheduler& here = *scheduler::current();
       if (here.count_operation())
         if (const std::error_code error = here.let_others_run()) return error;
+      if (deadline_ != no_deadline && here.now() >= deadline_) return make_error_code(eventer::errc::timed_out);
       descriptor* const file = stream().file();
       if (file == nullptr || !file->is_usable()) return make_error_code(eventer::errc::closed);
       const auto tried = eventer::detail::try_write(*file, bytes.data(), bytes.size());
       if (tried.is_done()) {
         bytes.remove_prefix(tried.value());
+        if (bytes.empty()) break;
+        if (const std::error_code error = listen()) return error;
         continue;
       }
       if (tried.is_final()) return eventer::detail::error_of(*file, tried);
@@ -209,26 +226,71 @@ class client_exchange final : body_writer {
   }
   std::error_code write_or_listen(std::string_view& bytes) {
     const time_point end = client_settings::end_of(settings_.options.send_stall, deadline_);
-    if (stream().file()->other() != nullptr) {  // TLS can't leave a record half written, and go on later
+    if (!can_listen()) {
       const auto written = stream().write_some(bytes, end);
       if (!written) return written.error();
       bytes.remove_prefix(*written);
       return {};
     }
     if (heard_ == nullptr) heard_ = std::make_unique<char[]>(heard_at_once);
-    auto first = when_any(stream().async_write_some(bytes, end),
-                          stream().async_read_some(buffer(heard_.get(), heard_at_once), end));
-    if (first.index == 0) {
-      const auto& written = std::get<0>(first.results);
-      if (!written) return written.error();
-      bytes.remove_prefix(*written);
+    try {
+      auto first = when_any(stream().async_write_some(bytes, end),
+                            stream().async_read_some(buffer(heard_.get(), heard_at_once), end));
+      if (first.index == 0) {
+        const auto& written = std::get<0>(first.results);
+        if (!written) return written.error();
+        bytes.remove_prefix(*written);
+        return {};
+      }
+      const auto& got = std::get<1>(first.results);
+      return got ? take_heard(*got) : take_end(got.error());
+    } catch (const std::system_error& failure) {  // at the end of a deadline_scope, which for others is a result
+      return failure.code();
+    }
+  }
+
+  // --- what the server says while the request is sent ---
+
+  // Not over TLS, which can't leave a record half written and go on later. Behind the head of an answer only so much is
+  // kept; a server that wants it read before it reads on is left to send_stall.
+  bool can_listen() const noexcept {
+    return !state_.has_ended && stream().file()->other() == nullptr && in_.size() < heard_at_most;
+  }
+  // Takes what has come, and never waits.
+  std::error_code listen() {
+    descriptor* const file = stream().file();
+    if (file == nullptr || !file->is_usable()) return make_error_code(eventer::errc::closed);
+    if (!can_listen()) return {};
+    // Only the loop's events take back what is known; before the file is registered there are none.
+    const bool is_registered = file->loop() != nullptr;
+    if (is_registered && file->known_empty()) return {};
+    if (heard_ == nullptr) heard_ = std::make_unique<char[]>(heard_at_once);
+    const ssize_t got = system::recv(file->fd(), heard_.get(), heard_at_once, MSG_DONTWAIT);
+    if (got > 0) return take_heard(static_cast<std::size_t>(got));
+    if (got == 0) return take_end(make_error_code(eventer::errc::end_of_stream));
+    if (errno == EINTR) return {};
+    if (!eventer::detail::would_block(errno)) return take_end(error_from_errno(errno));
+    if (is_registered) file->note_read_would_block();
+    return {};
+  }
+  std::error_code take_heard(std::size_t size) {
+    state_.heard = true;
+    if (state_.answered) {
+      in_.append_body({heard_.get(), size});
       return {};
     }
-    const auto& got = std::get<1>(first.results);
-    if (!got) return got.error() == eventer::errc::end_of_stream ? make_error_code(errc::no_answer) : got.error();
-    state_.heard = true;
-    in_.append({heard_.get(), *got});
+    in_.append({heard_.get(), size});
     return look_for_answer();
+  }
+  // Behind an answer the end of the server's side says nothing about the other one.
+  std::error_code take_end(std::error_code how) {
+    if (!state_.answered) return without_answer(how);
+    state_.has_ended = true;
+    return how == eventer::errc::end_of_stream ? std::error_code() : how;
+  }
+  std::error_code without_answer(std::error_code how) const noexcept {
+    if (how != eventer::errc::end_of_stream) return how;
+    return make_error_code(state_.heard ? errc::answer_cut_off : errc::no_answer);
   }
 
   // --- the answer's head ---
@@ -246,10 +308,11 @@ class client_exchange final : body_writer {
       if (head_.status() == 101) return make_error_code(errc::bad_answer);  // nobody has asked for another protocol
       if (!head_.is_interim()) {
         state_.answered = true;
+        state_.refused = head_.status() >= 300 || !head_.keep_alive();
         return {};
       }
       if (++interims_ > interim_at_most) return make_error_code(errc::bad_answer);
-      state_.may_go_on = true;
+      if (head_.status() == 100) state_.may_go_on = true;
       in_.begin_request();
     }
   }
@@ -260,20 +323,21 @@ class client_exchange final : body_writer {
     for (;;) {
       if (const std::error_code error = look_for_answer()) return error;
       if (state_.answered) return {};
-      if (const auto got = in_.read_head(stream(), end); !got) {
-        if (got.error() != eventer::errc::end_of_stream) return got.error();
-        return make_error_code(state_.heard ? errc::answer_cut_off : errc::no_answer);
-      }
+      if (const auto got = in_.read_head(stream(), end); !got) return without_answer(got.error());
       state_.heard = true;
     }
   }
-  // For 100 (Continue), or an answer without it.
+  // For 100 (Continue), or an answer without it; no longer than continue_time, after which the body is sent.
   std::error_code wait_for_leave() {
     const time_point end = client_settings::end_of(settings_.options.continue_time, deadline_);
     while (!state_.answered && !state_.may_go_on) {
       const auto got = in_.read_head(stream(), end);
-      if (!got && got.error() == std::errc::timed_out && scheduler::current()->now() < deadline_) return {};
-      if (!got) return got.error() == eventer::errc::end_of_stream ? make_error_code(errc::no_answer) : got.error();
+      if (!got && got.error() == std::errc::timed_out) {
+        const scheduler& here = *scheduler::current();
+        const time_point now = here.now();
+        return now >= end && now < here.within_scope(deadline_) ? std::error_code() : got.error();
+      }
+      if (!got) return without_answer(got.error());
       state_.heard = true;
       if (const std::error_code error = look_for_answer()) return error;
     }
@@ -309,10 +373,13 @@ class client_exchange final : body_writer {
     bool sent = false;              // the whole request
     bool heard = false;             // a byte has come
     bool answered = false;          // head_ is the final answer's
-    bool may_go_on = false;         // the server has said 100 (Continue), or the like
+    bool refused = false;           // and it says that no more of the request is wanted
+    bool has_ended = false;         // the server will say no more
+    bool may_go_on = false;         // it has said 100 (Continue)
     std::error_code write_failure;  // of the body's source
   };
   static constexpr std::size_t heard_at_once = 4 << 10;
+  static constexpr std::size_t heard_at_most = 256 << 10;
 
   const std::shared_ptr<client_pool> pool_;
   const client_settings& settings_;

@@ -54,7 +54,8 @@ class client_pools : public std::enable_shared_from_this<client_pools> {
   std::vector<pool_of_loop> pools_;
 };
 
-// Lives as long as anybody has a lease. It does not keep its loop running, and hears of its end.
+// Lives as long as anybody has a lease. It does not keep its loop running, and hears of its end. But for
+// end_from_anywhere and is_at_home all of it is its loop's.
 class client_pool : continuation, public std::enable_shared_from_this<client_pool> {
   struct origin {
     origin(std::string_view text, std::size_t units) : name(text), free(units) {}
@@ -66,7 +67,11 @@ class client_pool : continuation, public std::enable_shared_from_this<client_poo
 
  public:
   client_pool(std::shared_ptr<const client_settings> with, std::weak_ptr<client_pools> all)
-      : continuation(&on_wake), with_(std::move(with)), all_(std::move(all)), loop_(scheduler::current()) {
+      : continuation(&on_wake),
+        with_(std::move(with)),
+        all_(std::move(all)),
+        home_(scheduler::current()),
+        loop_(scheduler::current()) {
     set(node_flag::background);
     spare_.reserve(spares_at_most);
     loop_->attach(*this);
@@ -76,20 +81,43 @@ class client_pool : continuation, public std::enable_shared_from_this<client_poo
   ~client_pool() { scheduler::forget(*this); }
 
   const client_settings& settings() const noexcept { return *with_; }
+  // Any thread: whether it is the one that runs its loop.
+  bool is_at_home() const noexcept { return scheduler::current() == home_; }
 
-  // The right to one connection to an origin, and that connection once there is one.
+  // The right to one connection to an origin, and that connection once there is one. Its loop's; only send_home is for
+  // others, and behind the loop's end it may be destroyed anywhere.
   class lease {
    public:
     lease(client_pool& pool, std::string_view origin_name)
-        : pool_(pool.shared_from_this()), origin_(pool.find_or_add(origin_name)) {
+        : pool_(pool.shared_from_this()),
+          origin_(pool.find_or_add(origin_name)),
+          home_(scheduler::current()->mailbox()) {
       ++origin_->users;
+      home_.expect();  // send_home, from wherever it is destroyed
     }
     lease(const lease&) = delete;
     lease& operator=(const lease&) = delete;
     ~lease() {
       connection_.reset();
+      if (is_too_late_) return;  // nobody counts any more
+      home_.no_longer_expected();
       if (has_unit_) origin_->free.release();
       if (--origin_->users == 0 && origin_->idle == 0) pool_->forget_origin(*origin_);
+    }
+
+    // Any thread: whether it is the one that runs its loop. Behind the loop's end there is none.
+    bool is_at_home() const noexcept {
+      scheduler* const here = scheduler::current();
+      if (here != pool_->home_) return false;
+      // Another loop may lie where it lay, but not another mailbox. A forked child's loop goes on with a new one.
+      return &here->mailbox() == &home_ || process_.forked();
+    }
+    // Any thread but its loop's: the loop finishes `what`, which destroys this. False: it has ended, and `what` is the
+    // caller's to destroy.
+    bool send_home(post_queue::message& what) noexcept {
+      if (home_.deliver(what)) return true;
+      is_too_late_ = true;
+      return false;
     }
 
     // Waits until it is one of the client_options::max_connections. Errors: timed_out; canceled.
@@ -113,16 +141,23 @@ class client_pool : continuation, public std::enable_shared_from_this<client_poo
     }
     client_connection& connection() const noexcept { return *connection_; }
     void close() noexcept { connection_.reset(); }
-    // For the next request. `idle`: how long the server keeps it at least, if it has said so.
-    void give_back(duration idle) {
+    // For the next request; closed where there is no memory to keep it. `idle`: how long the server keeps it at least,
+    // if it has said so.
+    void give_back(duration idle) noexcept {
       connection_->note_answered();
-      pool_->keep(*origin_, std::move(connection_), idle);
+      try {
+        pool_->keep(*origin_, std::move(connection_), idle);
+      } catch (...) {
+        connection_.reset();
+      }
     }
 
    private:
     const std::shared_ptr<client_pool> pool_;
     origin* const origin_;
-    bool has_unit_ = false;
+    eventer::detail::mailbox& home_;
+    const process_mark process_;
+    bool has_unit_ = false, is_too_late_ = false;
     std::unique_ptr<client_connection> connection_;
   };
 
@@ -142,7 +177,7 @@ class client_pool : continuation, public std::enable_shared_from_this<client_poo
   }
   void close_idle() { idle_.clear(), forget_idle_origins(); }
 
-  // Buffers for an exchange, and back.
+  // Buffers for an exchange, and back, from any thread.
   std::unique_ptr<input> take_buffers() {
     if (spare_.empty()) return std::make_unique<input>();
     auto last = std::move(spare_.back());
@@ -150,6 +185,7 @@ class client_pool : continuation, public std::enable_shared_from_this<client_poo
     return last;
   }
   void give_back(std::unique_ptr<input> buffers) noexcept {
+    if (!is_at_home()) return;
     buffers->reset();
     if (spare_.size() < spares_at_most) spare_.push_back(std::move(buffers));  // there is room: see the constructor
   }
@@ -262,6 +298,7 @@ class client_pool : continuation, public std::enable_shared_from_this<client_poo
 
   const std::shared_ptr<const client_settings> with_;
   const std::weak_ptr<client_pools> all_;
+  const scheduler* const home_;
   std::mutex mutex_;  // so that the loop does not end while another thread posts to it
   scheduler* loop_;   // nullptr once it has ended
   std::map<std::string, std::unique_ptr<origin>, std::less<>> origins_;

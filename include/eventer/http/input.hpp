@@ -20,6 +20,7 @@ class input {
   std::string_view view() const noexcept { return EVENTER_LIKELY(front_.size() > 0) ? front_.view() : back_.view(); }
   void consume(std::size_t bytes) noexcept { (front_.size() > 0 ? front_ : back_).consume(bytes); }
   bool empty() const noexcept { return front_.size() == 0 && back_.size() == 0; }
+  std::size_t size() const noexcept { return front_.size() + back_.size(); }
   // Where the head of the present request lies, also when it is used.
   const char* head() const noexcept { return front_.first(); }
 
@@ -30,7 +31,10 @@ class input {
     front_.append(back_.view());
     back_.consume(back_.size());
   }
+  // More of a head, which may move.
   void append(std::string_view bytes) { front_.append(bytes); }
+  // More of what follows a head, which stays where it is.
+  void append_body(std::string_view bytes) { back_.append(bytes); }
   // Reads more of a head, which may move.
   io_result<std::size_t> read_head(any_stream& from, time_limit limit) { return front_.read(from, limit); }
   // Reads more of a body. Requires: empty().

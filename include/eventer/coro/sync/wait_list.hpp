@@ -25,7 +25,8 @@ struct one_loop {
 
   class lock_type {
    public:
-    // The first use binds the state to its thread.
+    // The first use binds the state to its thread, and to the loop that runs there: when that one goes on, or ends, on
+    // another thread, the state does, too.
     void lock() noexcept {
 #if !defined(NDEBUG)
       if (EVENTER_UNLIKELY(thread_ != scheduler::this_thread())) bind();
@@ -35,13 +36,16 @@ struct one_loop {
 
    private:
     EVENTER_NOINLINE void bind() noexcept {
-      if (thread_ != nullptr)
+      const scheduler* const here = scheduler::current();
+      if (thread_ != nullptr && (here == nullptr || here != loop_))
         broken_rule(
             "a mutex, semaphore, channel or the like of one loop is used on another thread: between threads use its twin with the prefix "
             "shared_");
       thread_ = scheduler::this_thread();
+      loop_ = here;
     }
     const void* thread_ = nullptr;
+    const scheduler* loop_ = nullptr;
   };
 };
 // Loops and plain threads, under a mutex that is held for some instructions at a time.
