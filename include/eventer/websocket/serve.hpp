@@ -66,6 +66,7 @@ class websocket_heir : public heir {
     return "the server has failed";
   }
   EVENTER_NOINLINE void end(const char* failed) {
+    if (!socket_.is_connected()) return;
     if (failed != nullptr) return (void)socket_.close(websocket_close::internal_error, failed);
     (void)socket_.close(socket_.stream().draining() ? websocket_close::going_away : websocket_close::normal);
   }
