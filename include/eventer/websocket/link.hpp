@@ -149,7 +149,7 @@ class websocket_link : public counted<std::uint32_t> {
  private:
   static constexpr std::size_t longest_ping = 125, longest_reason = 123;
   static constexpr std::size_t copied_at_once = 16 << 10;
-  static constexpr std::size_t piece_bytes = 4 << 10;  // this much that has come counts as an operation of the loop
+  static constexpr std::size_t piece_bytes = 1 << 10;  // this much that has come counts as an operation of the loop
   static constexpr unsigned piece_frames = 16;         // or so many frames
   static constexpr duration linger_time = std::chrono::seconds(2);
 
@@ -211,7 +211,7 @@ class websocket_link : public counted<std::uint32_t> {
       if (!std::exchange(told_draining_, true)) return void(reply_ = reply::draining);
       if (has_ended_read(send_close(websocket_close::going_away, {}, after(close_within_), until_))) return;
     }
-    if (in_ && !in_->unread().empty() && let_others_run()) use(in_->unread());
+    if (in_ && !in_->unread().empty() && (!eventer::detail::turn_is_over() || let_others_run())) use(in_->unread());
     if (reply_ == reply::none) set_wake();
   }
   // Where another coroutine reads: `busy`, but beside one that closes, and drops what comes, the end.
@@ -325,6 +325,7 @@ class websocket_link : public counted<std::uint32_t> {
         return what == event::incomplete ? put_aside() : end_read(what, in.frames);
       }
       if (what != event::incomplete && frames % piece_frames != 0) continue;
+      if (EVENTER_LIKELY(!eventer::detail::turn_is_over())) continue;
       in.keep(bytes);
       if (!let_others_run()) return;
       bytes = in.unread();
@@ -337,9 +338,8 @@ class websocket_link : public counted<std::uint32_t> {
     if (!from.close_reason().empty()) needed_seldom().reason = from.close_reason();
     say_last_word(from.close_code(), eventer::errc::end_of_stream);
   }
-  // Where it is due. False: reply_ says how the read ends.
-  bool let_others_run() {
-    if (EVENTER_LIKELY(!eventer::detail::turn_is_over())) return true;
+  // False: the read ends with a failure.
+  EVENTER_NOINLINE bool let_others_run() {
     if (const std::error_code why = eventer::detail::let_others_run(stream_.file())) fail(why);
     if (failure_) reply_ = reply::failure;
     return !failure_;

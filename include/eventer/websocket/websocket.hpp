@@ -17,7 +17,8 @@
 namespace eventer::inline EVENTER_ABI::http {
 
 // A handle to what lies on the heap, to be moved. A server's handler gets a reference to one that lies on the heap
-// itself, so that others may be given the reference; all of them must have ended when the handler returns.
+// itself, so that others may be given the reference; all of them must have ended when the handler returns, or is
+// unwound: hold them in a task_group. (A call that is in progress then ends with `closed`; none may begin.)
 class websocket {
  public:
   using message = websocket_message;
@@ -45,6 +46,9 @@ class websocket {
   // where the peer is silent or idle for too long, after which everything is over (is_open()); busy: another coroutine
   // reads; the stream's.
   //
+  // Reading does not wait for the pongs and pings that it sends. Behind the peer's close nothing more is read: where a
+  // limit or a cancellation comes before that is answered, the next read answers it.
+  //
   // Where a server drains: websocket_errc::draining, once, so that what is to be said can be said; return then. A
   // further read() says 1001 and reads on, until the peer has answered that.
   //
@@ -58,6 +62,7 @@ class websocket {
   // scratch buffer. Errors: bad_text where text is not UTF-8, of which nothing is sent; closed behind a close(), what
   // read() has answered when all was over, timed_out where the peer takes nothing for write_stall; the stream's. A
   // write that is cancelled, or fails, in the midst of a frame ends the connection: nothing could be sent behind it.
+  // Over TLS so does one that had to wait, as its first bytes are encrypted by then.
   io_result<void> write(std::string_view text) { return send(WSLAY_TEXT_FRAME, text); }
   io_result<void> write_binary(std::string_view bytes) { return send(WSLAY_BINARY_FRAME, bytes); }
   // In the form in which it has come.
@@ -69,8 +74,9 @@ class websocket {
     return !link_ ? io_result<void>(eventer::errc::closed) : counted_ptr(link_)->ping(payload);
   }
 
-  // Says why, up to 123 bytes, and waits for the peer's close, for close_within at most; messages that come until then
-  // are dropped. Where another coroutine reads, it gets them, and end_of_stream. Then the connection is closed. Errors:
+  // Says why, up to 123 bytes, and waits for the peer's close; messages that come until then are dropped. Where another
+  // coroutine reads, it gets them, and end_of_stream; one that begins to read later gets end_of_stream. All that takes
+  // close_within at most, the wait for those that write included. Then the connection is closed. Errors:
   // bad_code, bad_text, too_long, for which nothing is sent; timed_out; what had ended it before. Twice is harmless.
   io_result<void> close(std::uint16_t code = websocket_close::normal, std::string_view reason = {}) {
     return !link_ ? io_result<void>(eventer::errc::closed) : counted_ptr(link_)->close(code, reason);
