@@ -370,6 +370,7 @@ class websocket_link : public counted<std::uint32_t> {
     end_with(last.why);
     reply_ = reply::failure;
   }
+
   // --- writing ---
 
   std::error_code why_not_to_write() const noexcept {
