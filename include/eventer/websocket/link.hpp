@@ -47,7 +47,9 @@ class incoming {
       bytes_.clear();
       used_ = 0;
       if (bytes_.capacity() > kept_at_most) bytes_ = std::string();  // half a message may be here for long
-    } else if (const std::string_view all = unread(); rest.data() + rest.size() == all.data() + all.size()) {
+    } else if (const std::string_view all = unread();
+               rest.size() <= all.size() && rest.data() + rest.size() == all.data() + all.size()) {
+      // (Without the sizes another buffer would do that ends where an empty one begins.)
       used_ = bytes_.size() - rest.size();
     } else {
       bytes_.assign(rest);
