@@ -151,7 +151,7 @@ class websocket_link : public counted<std::uint32_t> {
  private:
   static constexpr std::size_t longest_ping = 125, longest_reason = 123;
   static constexpr std::size_t copied_at_once = 16 << 10;
-  static constexpr std::size_t piece_bytes = 1 << 10;  // this much that has come counts as an operation of the loop
+  static constexpr std::size_t piece_bytes = 4 << 10;  // this much that has come counts as an operation of the loop
   static constexpr unsigned piece_frames = 16;         // or so many frames
   static constexpr duration linger_time = std::chrono::seconds(2);
 
@@ -213,8 +213,7 @@ class websocket_link : public counted<std::uint32_t> {
       if (!std::exchange(told_draining_, true)) return void(reply_ = reply::draining);
       if (has_ended_read(send_close(websocket_close::going_away, {}, after(close_within_), until_))) return;
     }
-    if (in_ && !in_->unread().empty() && (!eventer::detail::turn_is_over() || let_others_run())) use(in_->unread());
-    if (reply_ == reply::none) set_wake();
+    set_wake();
   }
   // Where another coroutine reads: `busy`, but beside one that closes, and drops what comes, the end.
   EVENTER_NOINLINE io_result<websocket_message> read_beside(time_limit limit) {
@@ -234,13 +233,15 @@ class websocket_link : public counted<std::uint32_t> {
     return result;
   }
 
-  // A try at reading what is there, for run_to_end.
+  // A try at reading what is there, for run_to_end. The value is how many bytes are in the loop's buffer; 0: what has
+  // come before is to be used first.
   struct arrival {
     using result_type = void;
     static void before_waiting() noexcept {}
     static bool survives(descriptor&, std::error_code) noexcept { return false; }
     static time_point resume_at() noexcept { return no_deadline; }
-    EVENTER_NOINLINE static eventer::detail::attempt try_once(descriptor& from) {
+    EVENTER_NOINLINE eventer::detail::attempt try_once(descriptor& from) const {
+      if (link.in_ && !link.in_->unread().empty()) return eventer::detail::attempt::done();
       return eventer::detail::try_read(from, event_loop::current().scratch(), event_loop::scratch_bytes);
     }
     void result(std::size_t size) const { link.take({event_loop::current().scratch(), size}); }
@@ -249,8 +250,12 @@ class websocket_link : public counted<std::uint32_t> {
     websocket_link& link;
   };
   EVENTER_NOINLINE void take(std::string_view bytes) {
-    note_heard();
-    use(bytes);
+    if (bytes.empty()) {
+      use(in_->unread());
+    } else {
+      note_heard();
+      use(bytes);
+    }
     // It had no time to wait, if bytes come without a pause.
     if (reply_ == reply::none && nearest_limit() <= now()) on_time();
     if (reply_ == reply::none) set_wake();
@@ -328,9 +333,9 @@ class websocket_link : public counted<std::uint32_t> {
       }
       if (what != event::incomplete && frames % piece_frames != 0) continue;
       if (EVENTER_LIKELY(!eventer::detail::turn_is_over())) continue;
+      // Others are let run where the read waits: a deeper stack would have to be kept for each connection.
       in.keep(bytes);
-      if (!let_others_run()) return;
-      bytes = in.unread();
+      return put_aside();
     }
   }
   void end_read(frame_receiver::event what, const frame_receiver& from) {
@@ -339,12 +344,6 @@ class websocket_link : public counted<std::uint32_t> {
     if (what == event::refused) return say_last_word(from.close_code(), error_for(from.close_code()));
     if (!from.close_reason().empty()) needed_seldom().reason = from.close_reason();
     say_last_word(from.close_code(), eventer::errc::end_of_stream);
-  }
-  // False: the read ends with a failure.
-  EVENTER_NOINLINE bool let_others_run() {
-    if (const std::error_code why = eventer::detail::let_others_run(stream_.file())) fail(why);
-    if (failure_) reply_ = reply::failure;
-    return !failure_;
   }
   // Whether a read ends with what has come of a close that it had to send.
   bool has_ended_read(std::error_code why) {
