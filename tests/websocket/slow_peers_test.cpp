@@ -96,30 +96,6 @@ TEST_CASE("a pong that the peer never takes ends the connection as a write would
   });
 }
 
-TEST_CASE("two that ping each other, and are full both ways, read on") {
-  run_virtually([] {
-    auto pair = eventer::memory_stream_pair({.capacity = 3000});
-    const http::websocket_options with{.ping_every = 0s};
-    using side = http::detail::websocket_side;
-    const auto server = std::make_shared<http::websocket>(std::move(pair.near), side::server, with);
-    const auto client = std::make_shared<http::websocket>(std::move(pair.far), side::client, with);
-    eventer::task_group all;
-    const auto read = std::make_shared<std::size_t>(0);
-    for (const auto& each : {server, client}) {
-      all.spawn([each] {
-        for (int i = 0; i < 300; ++i) CHECK(each->ping(std::string(125, 'p')));
-        CHECK(each->write("done"));
-      });
-      all.spawn([each, read] {
-        const auto got = each->read(20s);
-        *read += got ? 1u : 0u;
-      });
-    }
-    all.join();
-    CHECK(*read == 2);
-  });
-}
-
 TEST_CASE("a write is done when its message is sent, however many pings come meanwhile") {
   run_virtually([] {
     const auto took = std::make_shared<eventer::duration>(eventer::duration::max());
