@@ -98,25 +98,31 @@ class chat {
   void serve(http::websocket& socket, const std::string& name, const std::string& where) {
     const std::shared_ptr<room> here = room_of(where);
     const auto me = std::make_shared<member>(socket);  // others reach it while this waits
-    here->join(*me);
-    here->say("* " + name + " is here");
-    auto writes = eventer::spawn({.name = "chat: writes"}, [me] { me->write_all(); });
+    // Ends with this function, also where that is unwound: nobody uses the socket then.
+    eventer::task_group writes;
     struct at_end {
-      room& from;
+      chat& all;
+      std::shared_ptr<room> from;
+      const std::string& name;
+      const std::string& where;
       member& who;
       ~at_end() {
-        from.leave(who);
+        from->leave(who);
         who.end();
+        if (from->is_empty())
+          all.rooms_.erase(where);
+        else
+          from->say("* " + name + " has left");
       }
     };
     {
-      const at_end leaves{*here, *me};
+      here->join(*me);
+      const at_end leaves{*this, here, name, where, *me};
+      here->say("* " + name + " is here");
+      writes.spawn({.name = "chat: writes"}, [me] { me->write_all(); });
       while (const auto message = socket.read())
         if (message->is_text && !message->data.empty()) here->say(name + ": " + message->data);
     }
-    here->say("* " + name + " has left");
-    if (here->is_empty()) rooms_.erase(where);
-    // Nobody uses the socket when this returns.
     writes.join();
   }
 
@@ -137,7 +143,7 @@ http::router routes(std::size_t history) {
   result.get("/", [](http::request&, http::response& answer) { answer.html(chat_page); });
   result.get("/chat/{room}", [all](http::request& asked, http::response& answer) {
     const std::string name(asked.query("name"));
-    if (name.empty() || name.size() > name_at_most || !http::detail::is_utf8(name))
+    if (name.empty() || name.size() > name_at_most || !http::is_utf8(name))
       throw http::error(400, "say who you are: /chat/room?name=me\n");
     http::serve_websocket(asked, answer,
                           [all, name, where = std::string(asked.parameter("room"))](http::websocket& socket) {

@@ -130,6 +130,15 @@ TEST_CASE("client: what can't be meant so is refused before anything is sent") {
     CHECK_THROWS_AS(over({.headers = {{"Sec-WebSocket-Key", "x"}}}), std::invalid_argument);
     CHECK_THROWS_AS(over({.headers = {{"X", "a\r\nHost: b"}}}), std::invalid_argument);
     CHECK_THROWS_AS(over({.socket = {.protocols = {"a b"}}}), std::invalid_argument);
+    const auto asks = [](std::string_view host, std::string_view target) {
+      auto pair = eventer::memory_stream_pair();
+      (void)http::websocket_over(std::move(pair.near), host, target, {.handshake_time = 1s});
+    };
+    for (const char* host : {"", "a\r\nX-Evil: 1", "a b", "a/b", "user@a"})
+      CHECK_THROWS_AS(asks(host, "/"), std::invalid_argument);
+    for (const char* target : {"", "x", "*", "/x HTTP/1.1\r\nCookie: admin", "/a b", "http://a/"})
+      CHECK_THROWS_AS(asks("a", target), std::invalid_argument);
+    CHECK_NOTHROW(asks("[::1]:80", "/a%20b?c=d"));
     CHECK(http::connect_websocket("127.0.0.1:1").error().category() == http::url_category());
     CHECK(http::connect_websocket("wss://127.0.0.1:1/").error() == make_error_code(http::errc::no_tls));
     const eventer::system::fault_function no_random = [](eventer::system::call which) {
@@ -266,6 +275,16 @@ TEST_CASE("wss: the same over TLS, with a certificate that is verified") {
     CHECK(why(socket->close()).empty());
     CHECK(socket->close_code() == 1000);
     CHECK_FALSE(http::connect_websocket("wss://127.0.0.2:" + std::to_string(port), test_certificates().client()));
+    // Over the server's own TLS a page that came in the clear is not its host's.
+    const auto from = [&](const std::string& origin) {
+      return http::status_of_refusal(
+          http::connect_websocket(url, test_certificates().client(), {.headers = {{"Origin", origin}}}).error());
+    };
+    CHECK(from("http://localhost:" + std::to_string(port)) == 403);
+    auto page = http::connect_websocket(url, test_certificates().client(),
+                                        {.headers = {{"Origin", "https://localhost:" + std::to_string(port)}}});
+    CHECK(why(page).empty());
+    if (page) CHECK(why(page->close()).empty());
     auto drained = http::connect_websocket(url, test_certificates().client());
     auto drains = eventer::spawn([server] { return server.drain(10s, 10ms); });
     CHECK(drained->read(10s).error() == eventer::errc::end_of_stream);

@@ -54,6 +54,7 @@ TEST_CASE("what is a handshake, and what is answered to everything else") {
       {"one of two protocols", ask("Upgrade: h2c, websocket\r\n" + connection + key + version), 101},
       {"the same origin", ask(all + "Origin: http://a.example\r\n"), 101},
       {"the same origin, in capitals, with its port", ask(all + "Origin: https://A.Example:443\r\n"), 101},
+      {"no body, and it says so", ask(all + "Content-Length: 0\r\n"), 101},
       {"no upgrade", ask(""), 426},
       {"another protocol", ask("Upgrade: h2c\r\n" + connection + key + version), 426},
       {"not in Connection", ask(upgrade + key + version), 426},
@@ -72,6 +73,7 @@ TEST_CASE("what is a handshake, and what is answered to everything else") {
       {"another port", ask(all + "Origin: http://a.example:8080\r\n"), 403},
       {"no port of the scheme", ask(all + "Origin: https://a.example:80\r\n"), 403},
       {"a longer host", ask(all + "Origin: http://a.example.org\r\n"), 403},
+      {"another scheme", ask(all + "Origin: ftp://a.example\r\n"), 403},
       {"a page of nobody", ask(all + "Origin: null\r\n"), 403},
       {"POST", ask(all, "POST / HTTP/1.1"), 405},
   };
@@ -85,6 +87,7 @@ TEST_CASE("what is a handshake, and what is answered to everything else") {
       if (each.status == 426) {
         CHECK(got.field("sec-websocket-version") == "13");
         CHECK(got.field("upgrade") == "websocket");
+        if (!each.request.starts_with("GET / HTTP/1.0")) CHECK(got.field("connection") == "Upgrade");
       }
       if (each.status != 101 && !each.request.starts_with("HEAD")) CHECK_FALSE(got.body.empty());
       if (each.status != 101) continue;
@@ -112,6 +115,9 @@ TEST_CASE("origins: a list, or everybody") {
     CHECK(status(listed, "http://page.example") == 403);
     CHECK(status(listed, "http://a") == 403);  // the host itself is not in the list
     CHECK(status(open, "http://anybody.example") == 101);
+    for (const char* each : {"https://page.example/", "page.example", "", "://page.example", "https://", "https://a b"})
+      CHECK_THROWS_AS(one_socket(echo, {.origins = {each}}), std::invalid_argument);
+    CHECK_NOTHROW(one_socket(echo, {.origins = {"https://[::1]:8080", "chrome-extension://abc"}}));
   });
 }
 

@@ -330,19 +330,52 @@ TEST_CASE("any system call may fail once: a socket works or ends, and nothing st
 
 TEST_CASE("a handler that is cancelled at each of its waits is unwound, with all that it holds") {
   const captured_log log;
-  for (int wait = 1; wait < 12; ++wait) {
-    const auto count = std::make_shared<int>(0);
-    run_virtually([count, wait] {
-      const http::server server(one_socket([count](http::websocket& socket) {
-        const alive here(count);
-        echo(socket);
-      }));
-      memory_client peer(server, {.seed = 9, .would_blocks = 60, .capacity = 600});
-      (void)peer.send(handshake());
-      eventer::sleep_for(std::chrono::milliseconds(wait));
-      (void)peer.send(text(std::string(300, 'x')).substr(0, static_cast<std::size_t>(wait) * 30));
-      eventer::sleep_for(1ms);
-    });  // the loop's end cancels whoever is left
-    CHECK(*count == 0);
+  for (const bool has_writer : {false, true}) {
+    bool ended = false;
+    int waits = 0;
+    for (int nth = 0; !ended && nth < 2000; ++nth) {
+      CAPTURE(has_writer, nth);
+      const auto count = std::make_shared<int>(0);
+      run_virtually([&, count] {
+        const http::server server(one_socket([count, has_writer](http::websocket& socket) {
+          const alive here(count);
+          http::websocket* const shared = &socket;
+          eventer::task_group writer;
+          if (has_writer)
+            writer.spawn([shared, held = std::make_shared<alive>(count)] {
+              for (int i = 0; i < 5 && shared->write(std::string(2000, 'w')); ++i) {
+              }
+            });
+          echo(socket);
+          (void)socket.close(4000, "behind it");
+        }));
+        auto pair = eventer::memory_stream_pair({.seed = 9, .would_blocks = 30, .capacity = 600});
+        auto serves = eventer::spawn(
+            [server, far = eventer::any_stream(std::move(pair.far))]() mutable { server(std::move(far)); });
+        const auto peer = std::make_shared<net_client>(std::move(pair.near));
+        auto talks = eventer::spawn([peer] {
+          (void)peer->send(handshake() + text(std::string(900, 'x')) + frame(9, "p") + text("y"));
+          eventer::sleep_for(1s);
+          (void)peer->rest();  // reads only now
+        });
+        auto closes = eventer::spawn([peer] {
+          eventer::sleep_for(2s);
+          (void)peer->send(frames::close(1000));
+        });
+        // The handler's turns, one by one: a sleep lets time go on where nobody has anything to do.
+        for (int turn = 0; turn < nth && !serves.done(); ++turn)
+          turn % 8 == 7 ? eventer::sleep_for(40ms) : eventer::yield();
+        ended = serves.done();
+        if (!ended) ++waits;
+        serves.cancel();
+        (void)serves.try_join();
+        CHECK(*count == 0);
+        peer->close();
+        (void)talks.try_join();
+        (void)closes.try_join();
+      });
+    }
+    CHECK(ended);
+    CHECK(waits > 50);
   }
 }

@@ -54,6 +54,8 @@ class descriptor : wait_source {
   bool is_usable() const noexcept { return open_ && !orphaned_; }
   // nullptr for a file of the kernel's.
   transport* other() const noexcept { return transport_.get(); }
+  // Whether the transport lies over a file, or over a transport.
+  bool is_layered() const noexcept { return layered_; }
   // Whether the kernel tells when it is ready, also where a layer lies over its file.
   bool is_watched() const noexcept { return !unwatched_; }
   bool is_waited_on() const noexcept { return reader_ != nullptr || writer_ != nullptr; }

@@ -88,7 +88,7 @@ class connection : public eventer::detail::connection_set::member {
     if (!stream_.shutdown_write()) return;
     stream_.end_request();  // a server that drains waits for nothing more
     const time_point end = deadline_after(scheduler::current()->now(), std::chrono::seconds(2));
-    while (stream_.read_borrowed(end)) {
+    while (scheduler::current()->now() < end && stream_.read_borrowed(end)) {
     }
   }
 

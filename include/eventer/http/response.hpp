@@ -297,7 +297,9 @@ class response {
   }
 
   bool can_upgrade(std::string_view protocol) const noexcept {
-    const bool has_body = asked_->body() != body_kind::none;  // which must not be taken for the other protocol
+    // Which must not be taken for the other protocol. Content-Length: 0 announces none.
+    const bool has_body =
+        asked_->body() != body_kind::none && !(asked_->body() == body_kind::length && asked_->content_length() == 0);
     return !head_sent_ && !ended_ && !has_body && asked_->wants_upgrade() && asked_->has_token("upgrade", protocol);
   }
   io_result<void> send_upgrade(std::string_view protocol) {
@@ -423,6 +425,7 @@ class response {
       head.append("Connection: close\r\n");
     else if (!speaks_1_1_)
       head.append("Connection: keep-alive\r\n");
+    if (EVENTER_UNLIKELY(fields_.has("upgrade"))) head.append("Connection: Upgrade\r\n");  // RFC 9110 7.8
     head.append("\r\n");
   }
   io_result<void> write_chunk(std::string_view bytes) {

@@ -15,11 +15,13 @@
 #include <utility>
 #include <vector>
 
+#include "eventer/coro/this_coroutine.hpp"
 #include "eventer/http/answer_head.hpp"
 #include "eventer/http/answer_scanner.hpp"
 #include "eventer/http/client_connection.hpp"
 #include "eventer/http/fields.hpp"
 #include "eventer/http/status.hpp"
+#include "eventer/http/target_form.hpp"
 #include "eventer/http/url.hpp"
 #include "eventer/websocket/handshake.hpp"
 #include "eventer/websocket/websocket.hpp"
@@ -75,7 +77,12 @@ class client_handshake {
         refuse_argument("a subprotocol of WebSocket is a token, and this is " + eventer::detail::quoted(each));
   }
 
+  // std::invalid_argument where the request could be read as another.
   io_result<websocket> make(any_stream&& stream, std::string_view host, std::string_view target) {
+    if (!http_authority::is_valid(host))
+      refuse_argument("a WebSocket's host is none: " + eventer::detail::quoted(host));
+    if (!target.starts_with('/') || !is_all(http_class::target, target))
+      refuse_argument("a WebSocket's target is a path and a query, and this is " + eventer::detail::quoted(target));
     const time_point end = client_settings::end_of(with_.handshake_time, no_deadline);
     if (!make_key()) return std::make_error_code(std::errc::io_error);
     const std::string request = text(host, target);
@@ -161,6 +168,7 @@ inline io_result<websocket> connect_websocket(std::string_view url, const websoc
                                               std::unique_ptr<const any_client_security> own) {
   const auto where = http::url::parse(url);
   if (!where) return where.error();
+  (void)eventer::detail::suspending_scheduler("connect_websocket outside a coroutine");
   // On the heap: what a coroutine's stack would not have to hold while it waits.
   const auto handshake = std::make_unique<client_handshake>(with);
   const auto settings = std::make_unique<client_settings>(
@@ -184,9 +192,11 @@ io_result<websocket> connect_websocket(std::string_view url, const Security& ove
                                        const websocket_client_options& with = {}) {
   return detail::connect_websocket(url, with, std::make_unique<detail::typed_client_security<Security>>(over));
 }
-// The same over a stream that is connected already. `host` is what the Host field says, `target` path and query.
+// The same over a stream that is connected already. `host` is what the Host field says, `target` path and query:
+// std::invalid_argument where they are none.
 inline io_result<websocket> websocket_over(any_stream&& stream, std::string_view host, std::string_view target,
                                            const websocket_client_options& with = {}) {
+  (void)eventer::detail::suspending_scheduler("websocket_over outside a coroutine");
   const auto handshake = std::make_unique<detail::client_handshake>(with);
   return handshake->make(std::move(stream), host, target);
 }

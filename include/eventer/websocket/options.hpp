@@ -23,13 +23,14 @@ struct websocket_options {
   duration idle = duration::zero();
   // While the peer takes nothing of what is written.
   duration write_stall = std::chrono::seconds(30);
-  // For the peer's answer to a close.
+  // For a close: until it is its turn to be sent, and until the peer has answered it.
   duration close_within = std::chrono::seconds(5);
   // Of a server: what it speaks; of a client: what it offers, the best first. The client's first that the server knows
   // is chosen; none is no error.
   std::vector<std::string> protocols = {};
   // Of a server: which pages may connect, as their browsers say it: "https://example.org"; "*": all. What is no browser
-  // sends no Origin, and may. Empty: only pages of the host that is asked.
+  // sends no Origin, and may. Empty: only pages of the host that is asked, over http or https. What no browser would
+  // say, "https://example.org/", is refused where the options are given: std::invalid_argument.
   std::vector<std::string> origins = {};
 };
 

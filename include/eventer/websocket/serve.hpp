@@ -66,6 +66,7 @@ class websocket_heir : public heir {
     return "the server has failed";
   }
   EVENTER_NOINLINE void end(const char* failed) {
+    if (!socket_.is_connected()) return;
     if (failed != nullptr) return (void)socket_.close(websocket_close::internal_error, failed);
     (void)socket_.close(socket_.stream().draining() ? websocket_close::going_away : websocket_close::normal);
   }
@@ -94,13 +95,17 @@ class typed_websocket_heir final : public websocket_heir {
 // Answers 101 when the request's handler has returned, and calls `serve` with the connection then, once, as the
 // connection's coroutine: with a websocket&, returning nothing or task<>. The request and the answer are gone by then;
 // what it needs of them it captures. Where it returns, the connection is closed with 1000, or 1001 where the server
-// drains; where it throws, with 1011 and a line in the log.
+// drains; where it throws, with 1011 and a line in the log. Where it is cancelled, 1001 is said if that goes at once.
+// Calls of others that are in progress then end with `closed`. A socket that `serve` has moved away is whose it is
+// then: the server neither closes it nor waits for it when it drains.
 //
 // False: the request is none that may become a WebSocket, and is answered: 426 where it asks for none or for another
 // version, 400 for a malformed one, 403 for a page of an origin that may not. Fields of the answer are sent with the
-// 101; a status that is set afterwards, in a middleware say, takes it back.
+// 101; a status that is set afterwards, in a middleware say, takes it back. Also false where something was answered
+// already, which stays. Throws std::invalid_argument for an entry of `options.origins` that is none.
 template <handles_websockets F>
 bool serve_websocket(request& asked, response& answer, F&& serve, const websocket_options& options = {}) {
+  detail::check_origins(options.origins);
   if (const detail::handshake_refusal why = detail::judge_handshake(asked, options); why.status != 0) {
     answer.status(why.status);
     if (why.status == 426) answer.header("Upgrade", "websocket").header("Sec-WebSocket-Version", "13");
@@ -123,7 +128,9 @@ class websocket_route {
  public:
   template <class From>
   explicit websocket_route(From&& serve, const websocket_options& options = {})
-      : shared_(std::make_shared<const shared>(std::forward<From>(serve), options)) {}
+      : shared_(std::make_shared<const shared>(std::forward<From>(serve), options)) {
+    check_origins(options.origins);
+  }
   void operator()(request& asked, response& answer) const {
     const auto call = [all = shared_](websocket& on) { return all->serve(on); };
     (void)serve_websocket(asked, answer, call, shared_->options);

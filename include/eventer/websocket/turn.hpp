@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <system_error>
 
 #include "eventer/coro/sync/semaphore.hpp"
@@ -13,38 +12,22 @@ namespace eventer::inline EVENTER_ABI::http::detail {
 
 class turn {
  public:
-  // For its life, where it has been got.
-  class held {
-   public:
-    explicit held(turn& of) : of_(of), failure_(of.get()) {}
-    held(turn& of, std::try_to_lock_t) noexcept : of_(of) {
-      if (!of.try_get()) failure_ = eventer::errc::busy;
-    }
-    held(const held&) = delete;
-    held& operator=(const held&) = delete;
-    ~held() {
-      if (!failure_) of_.give();
-    }
-    explicit operator bool() const noexcept { return !failure_; }
-    std::error_code failure() const noexcept { return failure_; }
-
-   private:
-    turn& of_;
-    std::error_code failure_;
-  };
-
- private:
   bool try_get() noexcept {
     if (taken_) return false;
     return taken_ = true;
   }
-  std::error_code get() { return try_get() ? std::error_code() : wait(); }
+  // Errors: timed_out; operation_canceled where `cancelled` can't be thrown. It is not got then.
+  std::error_code get(time_point until = no_deadline) { return try_get() ? std::error_code() : wait(until); }
+  // Never waits; from callbacks too. Requires: it was got.
   void give() {
     if (waiting_ > 0) return queue_->release();  // it stays taken: by whoever has waited longest
     queue_.reset();
     taken_ = false;
   }
-  EVENTER_NOINLINE std::error_code wait() {
+  bool is_waited_for() const noexcept { return waiting_ > 0; }
+
+ private:
+  EVENTER_NOINLINE std::error_code wait(time_point until) {
     if (queue_ == nullptr) queue_ = std::make_unique<semaphore>(0);
     struct counted {
       turn& self;
@@ -58,7 +41,7 @@ class turn {
         if (!has_it && self.waiting_ == 0 && self.queue_->try_acquire()) self.give();
       }
     } mine(*this);
-    const io_result<void> got = queue_->acquire_for({});
+    const io_result<void> got = queue_->acquire_for(until);
     mine.has_it = got.has_value();
     return got ? std::error_code() : got.error();
   }

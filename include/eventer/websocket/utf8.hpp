@@ -62,3 +62,7 @@ inline bool is_utf8(std::string_view text) noexcept {
 }
 
 }  // namespace eventer::inline EVENTER_ABI::http::detail
+
+namespace eventer::inline EVENTER_ABI::http {
+using detail::is_utf8;  // for programs too: text that is none can't be sent
+}  // namespace eventer::inline EVENTER_ABI::http
