@@ -75,7 +75,7 @@ class websocket {
   }
   // One that no ping has asked for: a sign of life which the peer does not answer. Pings are answered by read().
   io_result<void> pong(std::string_view payload = {}) {
-    return link_ == nullptr ? io_result<void>(eventer::errc::closed) : link_->pong(payload);
+    return !link_ ? io_result<void>(eventer::errc::closed) : counted_ptr(link_)->pong(payload);
   }
 
   // Says why, up to 123 bytes, and waits for the peer's close; messages that come until then are dropped. Where another
