@@ -14,6 +14,7 @@
 #include "eventer/base/config.hpp"
 #include "loops.hpp"
 
+using compat_test::end;
 using compat_test::notice;
 using compat_test::run_callback;
 using compat_test::run_coroutine;
@@ -24,10 +25,6 @@ namespace {
 // An event of the running coroutine over one end.
 eventer_aco_t converted(socket_pair& pair, int which) {
   return eventer_set_eventer_aco(eventer_alloc_fd(nullptr, nullptr, pair.give(which), EVENTER_READ));
-}
-void end(eventer_aco_t e) {
-  eventer_aco_close(e);
-  eventer_aco_free(e);
 }
 std::string read_text(int fd) {
   char bytes[256];

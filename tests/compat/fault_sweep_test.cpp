@@ -19,15 +19,12 @@
 namespace {
 
 using call = one_fault::call;
+using compat_test::end;
 using compat_test::run_coroutine;
 
 const std::string question(3000, '?'), answer(5000, '!');
 
-timeval in_five_seconds() { return {5, 0}; }
-void end(eventer_aco_t e) {
-  eventer_aco_close(e);
-  eventer_aco_free(e);
-}
+timeval five_seconds() { return {5, 0}; }
 
 // A server and a client on one loop. On the heap: all three coroutines use it.
 struct conversation {
@@ -42,7 +39,7 @@ struct conversation {
   bool read_all(eventer_aco_t e, std::string& into, std::size_t size) {
     char bytes[512];
     while (into.size() < size) {
-      timeval limit = in_five_seconds();
+      timeval limit = five_seconds();
       const int got = eventer_aco_read(e, bytes, sizeof bytes, &limit);
       if (got < 0) fail("read");
       if (got == 0 && failure.empty()) failure = "an early end";
@@ -52,7 +49,7 @@ struct conversation {
     return true;
   }
   bool write_all(eventer_aco_t e, const std::string& bytes) {
-    timeval limit = in_five_seconds();
+    timeval limit = five_seconds();
     const bool done = eventer_aco_write_all(e, bytes.data(), bytes.size(), &limit) >= 0;
     if (!done) fail("write");
     return done;
@@ -60,7 +57,7 @@ struct conversation {
   void dial() {
     const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     const eventer_aco_t e = eventer_set_eventer_aco(eventer_alloc_fd(nullptr, nullptr, fd, EVENTER_READ));
-    timeval limit = in_five_seconds();
+    timeval limit = five_seconds();
     if (eventer_aco_connect(e, reinterpret_cast<sockaddr*>(&address), sizeof address, &limit) != 0) {
       fail("connect");
       const eventer::unique_fd in_its_place(
@@ -73,7 +70,7 @@ struct conversation {
     --running;
   }
   void serve(eventer_aco_t acceptor) {
-    timeval limit = in_five_seconds();
+    timeval limit = five_seconds();
     const int fd = eventer_aco_accept(acceptor, nullptr, nullptr, &limit);
     if (fd < 0) return fail("accept");
     const eventer_aco_t e = eventer_set_eventer_aco(eventer_alloc_fd(nullptr, nullptr, fd, EVENTER_READ));
@@ -146,8 +143,8 @@ constexpr call calls[] = {call::accept4,  call::close, call::connect,    call::e
                           call::shutdown, call::write, call::writev,     call::timerfd_settime};
 
 // What no kernel answers, so that nobody could go on: that a connection was interrupted which was never asked for, and
-// that there is no room where there is. EPERM of epoll_ctl means a descriptor that can't be waited for, and ends a
-// classic program; what is registered already can be changed without memory.
+// that there is nothing to read, or no room, where there is. EPERM of epoll_ctl means a descriptor that can't be waited
+// for, and ends a classic program; what is registered already can be changed without memory.
 bool is_left_out(call which, int error, int nth, bool classic) {
   if (which == call::connect) return error == EINTR;
   if (which == call::epoll_ctl) return classic && (error == EPERM || nth > 1);

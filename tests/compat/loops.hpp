@@ -92,6 +92,11 @@ struct socket_pair {
   int give(int which) { return std::exchange(ends[which], -1); }
 };
 
+inline void end(eventer_aco_t e) {
+  eventer_aco_close(e);
+  eventer_aco_free(e);
+}
+
 // How many events are allocated when nothing is under way: callbacks of an earlier case may be ending.
 inline std::int64_t at_rest() {
   start();
