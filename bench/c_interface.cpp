@@ -14,7 +14,7 @@
 namespace {
 
 std::atomic<long> system_calls{0};
-int count_calls(eventer::system::call) {
+int count_calls(eventer::syscalls::call) {
   system_calls.fetch_add(1, std::memory_order_relaxed);
   return 0;
 }
@@ -86,9 +86,9 @@ round run(long count, void (*measure)(round&), bool counts_calls = false) {
       .first()
       .loop
       .spawn([&what, measure, counts_calls] {
-        eventer::system::fault_hook = counts_calls ? &count_calls : nullptr;
+        eventer::syscalls::fault_hook = counts_calls ? &count_calls : nullptr;
         measure(what);
-        eventer::system::fault_hook = nullptr;
+        eventer::syscalls::fault_hook = nullptr;
       })
       .join();
   return what;

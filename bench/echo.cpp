@@ -25,7 +25,7 @@ using bench::shared;
   bench::serve_bare_epoll([](std::string_view bytes) { return bytes; });
 }
 
-int count_call(eventer::system::call) {
+int count_call(eventer::syscalls::call) {
   shared->system_calls.fetch_add(1, std::memory_order_relaxed);
   return 0;
 }
@@ -53,7 +53,7 @@ bench::detached echo_stackless(eventer::tcp_stream client) {
 
 template <class Start>
 [[noreturn]] void serve(Start start) {
-  eventer::system::fault_hook = count_call;
+  eventer::syscalls::fault_hook = count_call;
   eventer::run([start] {
     auto acceptor = eventer::tcp_acceptor::listen("127.0.0.1:0").value();
     shared->port = acceptor.local().port();

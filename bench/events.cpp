@@ -17,8 +17,8 @@ namespace {
 using namespace std::chrono_literals;
 
 std::atomic<long> writes{0};
-int count_writes(eventer::system::call which) {
-  if (which == eventer::system::call::write) writes.fetch_add(1, std::memory_order_relaxed);
+int count_writes(eventer::syscalls::call which) {
+  if (which == eventer::syscalls::call::write) writes.fetch_add(1, std::memory_order_relaxed);
   return 0;
 }
 
@@ -100,11 +100,11 @@ post_figures post_to_awake_loop(long count) {
     loop.run();
   });
   while (!running) std::this_thread::yield();
-  eventer::system::fault_hook = &count_writes;
+  eventer::syscalls::fault_hook = &count_writes;
   writes = 0;
   const double each = bench::time_each(count, [&] { loop.post([&received] { ++received; }); });
   const post_figures result{each, static_cast<double>(writes) / static_cast<double>(count)};
-  eventer::system::fault_hook = nullptr;
+  eventer::syscalls::fault_hook = nullptr;
   done = true;
   runner.join();
   if (received != count) std::fprintf(stderr, "%ld of %ld posts arrived\n", received, count);

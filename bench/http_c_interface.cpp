@@ -23,7 +23,7 @@ int hello_handler(mtev_http_rest_closure_t* restc, int, char**) {
 }
 
 int count_calls_here(eventer_t, int, void*, timeval*) {
-  eventer::system::fault_hook = [](eventer::system::call) {
+  eventer::syscalls::fault_hook = [](eventer::syscalls::call) {
     bench::shared->system_calls.fetch_add(1, std::memory_order_relaxed);
     return 0;
   };

@@ -42,7 +42,7 @@ class files_to_serve {
 };
 
 [[noreturn]] inline void serve_files() {
-  eventer::system::fault_hook = [](eventer::system::call) {
+  eventer::syscalls::fault_hook = [](eventer::syscalls::call) {
     shared->system_calls.fetch_add(1, std::memory_order_relaxed);
     return 0;
   };

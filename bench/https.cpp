@@ -33,13 +33,13 @@ const std::string ask = head + "\r\n", ask_once = head + "Connection: close\r\n\
 // What the servers' processes are started with.
 const certificates* identity = nullptr;
 
-int count_call(eventer::system::call) {
+int count_call(eventer::syscalls::call) {
   shared->system_calls.fetch_add(1, std::memory_order_relaxed);
   return 0;
 }
 
 [[noreturn]] void serve_eventer() {
-  eventer::system::fault_hook = count_call;
+  eventer::syscalls::fault_hook = count_call;
   eventer::run([] {
     namespace http = eventer::http;
     namespace tls = eventer::tls;

@@ -24,13 +24,13 @@ using bench::shared;
 
 int behind = 0;  // the port of the server behind, which the proxies' processes are started with
 
-int count_call(eventer::system::call) {
+int count_call(eventer::syscalls::call) {
   shared->system_calls.fetch_add(1, std::memory_order_relaxed);
   return 0;
 }
 
 [[noreturn]] void serve_eventer() {
-  eventer::system::fault_hook = count_call;
+  eventer::syscalls::fault_hook = count_call;
   eventer::run([] {
     http::client_options to{
         .max_connections = 512, .max_idle = 512, .max_idle_of_all = 512, .redirects = 0, .user_agent = ""};

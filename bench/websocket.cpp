@@ -20,13 +20,13 @@ using bench::figures;
 using bench::server;
 using bench::shared;
 
-int count_call(eventer::system::call) {
+int count_call(eventer::syscalls::call) {
   shared->system_calls.fetch_add(1, std::memory_order_relaxed);
   return 0;
 }
 
 [[noreturn]] void serve_eventer() {
-  eventer::system::fault_hook = count_call;
+  eventer::syscalls::fault_hook = count_call;
   eventer::run([] {
     namespace http = eventer::http;
     http::router routes;

@@ -5,19 +5,19 @@
 #include <array>
 #include <cstddef>
 
-#include "eventer/base/system.hpp"
+#include "eventer/base/syscalls.hpp"
 
 class faults {
  public:
-  using call = eventer::system::call;
+  using call = eventer::syscalls::call;
 
   faults() {
     table_ = {};
-    eventer::system::fault_hook = &answer;
+    eventer::syscalls::fault_hook = &answer;
   }
   faults(const faults&) = delete;
   faults& operator=(const faults&) = delete;
-  ~faults() { eventer::system::fault_hook = nullptr; }
+  ~faults() { eventer::syscalls::fault_hook = nullptr; }
 
   // The next `times` of these calls fail with `error`.
   void fail(call which, int error, int times = 1) {

@@ -14,8 +14,8 @@ struct tested_reactor {
   static inline eventer::reactor_factory factory = &eventer::make_epoll_reactor;
 
   static bool is_kqueue() { return factory != &eventer::make_epoll_reactor; }
-  static eventer::system::call waits_by() {
-    return is_kqueue() ? eventer::system::call::kevent : eventer::system::call::epoll_wait;
+  static eventer::syscalls::call waits_by() {
+    return is_kqueue() ? eventer::syscalls::call::kevent : eventer::syscalls::call::epoll_wait;
   }
   static std::unique_ptr<eventer::reactor> make() { return factory(); }
   static eventer::loop_options options(eventer::loop_options others = {}) {

@@ -12,7 +12,7 @@
 #include "../catch.hpp"
 #include "../child.hpp"
 #include "eventer/base/log.hpp"
-#include "eventer/base/system.hpp"
+#include "eventer/base/syscalls.hpp"
 #include "eventer/compat/detail/library_log.hpp"
 #include "eventer/compat/detail/log_streams.hpp"
 #include "eventer/compat/eventer_aco.h"
@@ -45,8 +45,8 @@ const std::string before_main = [] {
 
 unsigned writes = 0;
 int refuse_writes_with = 0;
-int on_call(eventer::system::call which) {
-  if (which != eventer::system::call::write) return 0;
+int on_call(eventer::syscalls::call which) {
+  if (which != eventer::syscalls::call::write) return 0;
   ++writes;
   return refuse_writes_with;
 }
@@ -54,9 +54,9 @@ struct watched_writes {
   explicit watched_writes(int refuse_with = 0) {
     writes = 0;
     refuse_writes_with = refuse_with;
-    eventer::system::fault_hook = &on_call;
+    eventer::syscalls::fault_hook = &on_call;
   }
-  ~watched_writes() { eventer::system::fault_hook = nullptr; }
+  ~watched_writes() { eventer::syscalls::fault_hook = nullptr; }
 };
 
 std::string local_time(time_t seconds) {

@@ -230,8 +230,8 @@ TEST_CASE("a debug build reports a coroutine that suspends with a changed floati
 
 namespace {
 int map_failures = 0;
-int fail_mapping(eventer::system::call which) {
-  if (which != eventer::system::call::mmap) return 0;
+int fail_mapping(eventer::syscalls::call which) {
+  if (which != eventer::syscalls::call::mmap) return 0;
   ++map_failures;
   return ENOMEM;
 }
@@ -246,7 +246,7 @@ TEST_CASE("out of memory while saving a stack runs others first, then says so", 
                                 ::_exit(3);
                               }});
     (void)loop.spawn([] {
-      eventer::system::fault_hook = fail_mapping;
+      eventer::syscalls::fault_hook = fail_mapping;
       (void)eventer::spawn([] {
         std::array<char, 30000> large{};
         asm volatile("" : : "r"(large.data()) : "memory");

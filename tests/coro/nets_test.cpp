@@ -252,8 +252,8 @@ TEST_CASE("strict mode stops with a sentence where the kernel protects no more s
   const auto result = run_in_child([] {
     eventer::run(
         [] {
-          eventer::system::fault_hook = [](eventer::system::call which) {
-            return which == eventer::system::call::mprotect ? ENOMEM : 0;
+          eventer::syscalls::fault_hook = [](eventer::syscalls::call which) {
+            return which == eventer::syscalls::call::mprotect ? ENOMEM : 0;
           };
           eventer::yield();
         },

@@ -322,15 +322,15 @@ TEST_CASE("where threads can be made only now and then, each job runs or is refu
   std::vector<std::thread> threads;
   for (int t = 0; t < 3; ++t)
     threads.emplace_back([&] {
-      eventer::system::fault_hook = [](eventer::system::call which) {
+      eventer::syscalls::fault_hook = [](eventer::syscalls::call which) {
         thread_local int calls = 0;
-        return which == eventer::system::call::pthread_create && ++calls % 3 != 0 ? EAGAIN : 0;
+        return which == eventer::syscalls::call::pthread_create && ++calls % 3 != 0 ? EAGAIN : 0;
       };
       for (int i = 0; i < each; ++i) {
         const auto got = queue.run_for({}, [] { return 1; });
         ++(got ? ran : got.error() == std::errc::resource_unavailable_try_again ? refused : other);
       }
-      eventer::system::fault_hook = nullptr;
+      eventer::syscalls::fault_hook = nullptr;
     });
   for (auto& one : threads) one.join();
   INFO(ran << " ran, " << refused << " refused");

@@ -31,19 +31,19 @@ const void* this_thread() { return eventer::scheduler::this_thread(); }
 
 // What the system calls of one thread answer: the call number `at` fails.
 thread_local int calls_to_failure = -1;
-template <eventer::system::call Which, int Error>
-int fail_once(eventer::system::call which) {
+template <eventer::syscalls::call Which, int Error>
+int fail_once(eventer::syscalls::call which) {
   if (which != Which || calls_to_failure < 0) return 0;
   return calls_to_failure-- == 0 ? Error : 0;
 }
 struct failing_threads {
   explicit failing_threads(int at) {
     calls_to_failure = at;
-    eventer::system::fault_hook = &fail_once<eventer::system::call::pthread_create, EAGAIN>;
+    eventer::syscalls::fault_hook = &fail_once<eventer::syscalls::call::pthread_create, EAGAIN>;
   }
   failing_threads(const failing_threads&) = delete;
   failing_threads& operator=(const failing_threads&) = delete;
-  ~failing_threads() { eventer::system::fault_hook = nullptr; }
+  ~failing_threads() { eventer::syscalls::fault_hook = nullptr; }
 };
 
 std::string text_of_failure(loop_pool& pool) {
@@ -190,7 +190,7 @@ TEST_CASE("a loop that can't ask the kernel makes start throw", "[epoll]") {
     pool.start([](event_loop&, unsigned index) {
       if (index != 1) return;
       calls_to_failure = 0;
-      eventer::system::fault_hook = &fail_once<eventer::system::call::epoll_wait, EBADF>;
+      eventer::syscalls::fault_hook = &fail_once<eventer::syscalls::call::epoll_wait, EBADF>;
     });
   });
   CHECK(error == std::errc::bad_file_descriptor);

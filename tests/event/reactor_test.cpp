@@ -123,9 +123,9 @@ class nth_call_fails {
   nth_call_fails(int nth, int error) {
     left_ = nth;
     error_ = error;
-    eventer::system::fault_hook = [](call) { return left_ > 0 && --left_ == 0 ? error_ : 0; };
+    eventer::syscalls::fault_hook = [](call) { return left_ > 0 && --left_ == 0 ? error_ : 0; };
   }
-  ~nth_call_fails() { eventer::system::fault_hook = nullptr; }
+  ~nth_call_fails() { eventer::syscalls::fault_hook = nullptr; }
   static bool happened() { return left_ == 0; }
 
  private:

@@ -95,7 +95,7 @@ TEST_CASE("a sleep below a millisecond is neither cut to nothing nor rounded up 
     }
     // Without the call (under qemu-user, before Linux 5.11) a loop waits whole milliseconds.
     const bool whole_only =
-        eventer::system::epoll_pwait2(-1, nullptr, 0, 0ns) == -1 && (errno == ENOSYS || errno == EPERM);
+        eventer::syscalls::epoll_pwait2(-1, nullptr, 0, 0ns) == -1 && (errno == ENOSYS || errno == EPERM);
     CHECK((best < 1ms || whole_only));
   });
 }

@@ -7,7 +7,7 @@
 #include "scripted_server.hpp"
 
 using namespace http_test;
-using system_call = eventer::system::call;
+using system_call = eventer::syscalls::call;
 
 namespace {
 

@@ -8,7 +8,7 @@
 #include "pretended_cache.hpp"
 
 using namespace http_test;
-using system_call = eventer::system::call;
+using system_call = eventer::syscalls::call;
 
 namespace {
 

@@ -10,7 +10,7 @@
 #include "file_server.hpp"
 
 using namespace http_test;
-using system_call = eventer::system::call;
+using system_call = eventer::syscalls::call;
 
 namespace {
 
@@ -19,7 +19,7 @@ std::size_t resident_bytes() {
   std::FILE* const file = std::fopen("/proc/self/statm", "r");
   if (file == nullptr || std::fscanf(file, "%zu %zu", &all, &pages) != 2) throw std::runtime_error("statm");
   std::fclose(file);
-  return pages * eventer::system::page_size();
+  return pages * eventer::syscalls::page_size();
 }
 
 const std::size_t sizes[] = {0,     1,      4095,   16383,  16384,  16385,  65535,  65536,  65537,

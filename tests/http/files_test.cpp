@@ -10,7 +10,7 @@
 #include <sys/un.h>
 
 using namespace http_test;
-using system_call = eventer::system::call;
+using system_call = eventer::syscalls::call;
 
 namespace {
 

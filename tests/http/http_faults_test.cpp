@@ -7,7 +7,7 @@
 #include "http_client.hpp"
 
 using namespace http_test;
-using system_call = eventer::system::call;
+using system_call = eventer::syscalls::call;
 
 namespace {
 

@@ -229,7 +229,7 @@ TEST_CASE("HTTPS: files of every size, in ranges, and a client that takes nothin
     const faults world;
     CHECK((ask(peer, "/large") == content));
     CHECK((ask(peer, "/small") == content.substr(0, 300)));
-    CHECK(world.calls(eventer::system::call::sendfile) == 0);
+    CHECK(world.calls(eventer::syscalls::call::sendfile) == 0);
     REQUIRE(peer.write_all(get("/large", "Range: bytes=600000-\r\n"), 100s));
     CHECK(body_of(peer) == "206");
     {

@@ -14,7 +14,7 @@
 #include "eventer/eventer.hpp"
 
 using namespace std::chrono_literals;
-using call = eventer::system::call;
+using call = eventer::syscalls::call;
 
 namespace {
 

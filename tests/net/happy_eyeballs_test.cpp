@@ -36,11 +36,11 @@ class scripted_connects {
   explicit scripted_connects(std::string_view script) {
     script_ = script;
     made_ = 0;
-    eventer::system::fault_hook = &answer;
+    eventer::syscalls::fault_hook = &answer;
   }
   scripted_connects(const scripted_connects&) = delete;
   scripted_connects& operator=(const scripted_connects&) = delete;
-  ~scripted_connects() { eventer::system::fault_hook = nullptr; }
+  ~scripted_connects() { eventer::syscalls::fault_hook = nullptr; }
   std::size_t made() const { return made_; }
 
  private:

@@ -346,7 +346,7 @@ TEST_CASE("a loop may end while the thread that has answered it still wakes it")
   resolver names({}, [](const std::string&, const std::string&) -> addresses {
     std::this_thread::sleep_for(20ms);
     // The thread stands still right before it wakes the loop, which has been awake already for a timer.
-    eventer::system::fault_hook = [](call which) {
+    eventer::syscalls::fault_hook = [](call which) {
       if ((which == call::write || which == call::kevent) && !woken) {
         std::this_thread::sleep_for(50ms);
         woken = true;

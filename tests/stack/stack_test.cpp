@@ -86,8 +86,8 @@ TEST_CASE("memory of a peak goes back to the system") {
   const std::size_t peak = resident_pages();
   for (char* const block : blocks) pool.release(block, save_stack_pool::class_of(300));
   const std::size_t after = resident_pages();
-  CHECK((peak - before) * eventer::system::page_size() > 25'000'000);
-  CHECK((after - before) * eventer::system::page_size() < 3'000'000);
+  CHECK((peak - before) * eventer::syscalls::page_size() > 25'000'000);
+  CHECK((after - before) * eventer::syscalls::page_size() < 3'000'000);
 #endif
 }
 

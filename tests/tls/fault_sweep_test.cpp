@@ -7,7 +7,7 @@
 #include "tls_pairs.hpp"
 
 using namespace std::chrono_literals;
-using call = eventer::system::call;
+using call = eventer::syscalls::call;
 
 namespace {
 

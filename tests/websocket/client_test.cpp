@@ -141,13 +141,13 @@ TEST_CASE("client: what can't be meant so is refused before anything is sent") {
     CHECK_NOTHROW(asks("[::1]:80", "/a%20b?c=d"));
     CHECK(http::connect_websocket("127.0.0.1:1").error().category() == http::url_category());
     CHECK(http::connect_websocket("wss://127.0.0.1:1/").error() == make_error_code(http::errc::no_tls));
-    const eventer::system::fault_function no_random = [](eventer::system::call which) {
-      return which == eventer::system::call::getrandom ? ENOSYS : 0;
+    const eventer::syscalls::fault_function no_random = [](eventer::syscalls::call which) {
+      return which == eventer::syscalls::call::getrandom ? ENOSYS : 0;
     };
     auto pair = eventer::memory_stream_pair();
-    eventer::system::fault_hook = no_random;
+    eventer::syscalls::fault_hook = no_random;
     const auto got = http::websocket_over(std::move(pair.near), "a", "/");
-    eventer::system::fault_hook = nullptr;
+    eventer::syscalls::fault_hook = nullptr;
     CHECK(got.error() == std::errc::io_error);
     http::websocket none;
     CHECK(none.read().error() == eventer::errc::closed);

@@ -259,13 +259,13 @@ TEST_CASE("frames: masks differ, and without random bytes nothing is sent") {
     masks.push_back(bytes.substr(2, 4));
   }
   CHECK_FALSE((masks[0] == masks[1] && masks[1] == masks[2] && masks[2] == masks[3]));
-  eventer::system::fault_hook = [](eventer::system::call which) {
-    return which == eventer::system::call::getrandom ? ENOSYS : 0;
+  eventer::syscalls::fault_hook = [](eventer::syscalls::call which) {
+    return which == eventer::syscalls::call::getrandom ? ENOSYS : 0;
   };
   std::string bytes;
   one.begin(1, "a");
   const bool made = one.append_piece(bytes, 100);
-  eventer::system::fault_hook = nullptr;
+  eventer::syscalls::fault_hook = nullptr;
   CHECK_FALSE(made);
   CHECK(bytes.empty());
 }

@@ -9,7 +9,7 @@
 #include "ws_client.hpp"
 
 using namespace ws_test;
-using system_call = eventer::system::call;
+using system_call = eventer::syscalls::call;
 
 namespace {
 

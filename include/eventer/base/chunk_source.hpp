@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "eventer/base/system.hpp"
+#include "eventer/base/syscalls.hpp"
 
 namespace eventer::inline EVENTER_ABI {
 
@@ -22,7 +22,7 @@ class chunk_source {
   chunk_source(const chunk_source&) = delete;
   chunk_source& operator=(const chunk_source&) = delete;
   ~chunk_source() {
-    for (const arena& each : arenas_) system::unmap_memory(each.memory, each.bytes);
+    for (const arena& each : arenas_) syscalls::unmap_memory(each.memory, each.bytes);
   }
 
   // The chunk that holds a block of it.
@@ -42,7 +42,7 @@ class chunk_source {
 
   void give_back(void* chunk) noexcept {
     if (reserve_.size() < reserve_chunks) return push(reserve_, chunk);
-    system::advise(chunk, chunk_bytes, MADV_DONTNEED);
+    syscalls::advise(chunk, chunk_bytes, MADV_DONTNEED);
     push(returned_, chunk);
   }
 
@@ -84,12 +84,12 @@ class chunk_source {
     }
 #endif
     // Over-allocate by the alignment; the untouched rest costs address space alone.
-    void* const memory = system::map_memory(bytes + alignment, MAP_NORESERVE);
+    void* const memory = syscalls::map_memory(bytes + alignment, MAP_NORESERVE);
     if (memory == nullptr) return false;
     const auto start = (reinterpret_cast<std::uintptr_t>(memory) + alignment - 1) & ~(alignment - 1);
     next_ = reinterpret_cast<char*>(start);
     end_ = next_ + bytes;
-    if (large) system::advise(next_, bytes, MADV_HUGEPAGE);
+    if (large) syscalls::advise(next_, bytes, MADV_HUGEPAGE);
     arenas_.push_back({memory, bytes + alignment});
     mapped_bytes_ += bytes;
     return true;

@@ -18,7 +18,7 @@
 #endif
 #if !defined(__linux__)
 #error \
-    "eventer runs on Linux only: its kqueue reactor is there, but no BSD or macOS has run it, and base/system.hpp makes Linux's calls"
+    "eventer runs on Linux only: its kqueue reactor is there, but no BSD or macOS has run it, and base/syscalls.hpp makes Linux's calls"
 #endif
 #if !(defined(__x86_64__) && !defined(__ILP32__)) && !defined(__aarch64__)
 #error "eventer has a context switch for x86-64 and AArch64 (64-bit Linux) only; see asm/"

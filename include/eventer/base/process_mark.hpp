@@ -10,7 +10,7 @@
 #include <atomic>
 #include <cstdint>
 
-#include "eventer/base/system.hpp"
+#include "eventer/base/syscalls.hpp"
 
 namespace eventer::inline EVENTER_ABI {
 
@@ -37,9 +37,9 @@ class process_mark {
   }
   static mark* make() noexcept {
     static constinit mark without_page{0};
-    void* const page = system::map_memory(system::page_size());
+    void* const page = syscalls::map_memory(syscalls::page_size());
     mark* const result = page == nullptr ? &without_page : ::new (page) mark(0);
-    if (page != nullptr) (void)system::advise(page, system::page_size(), MADV_WIPEONFORK);
+    if (page != nullptr) (void)syscalls::advise(page, syscalls::page_size(), MADV_WIPEONFORK);
     // Beside it: emulators, as qemu-user, say that they do it and do not.
     cleared_by_handler_ = result;
     ::pthread_atfork(nullptr, nullptr, [] { cleared_by_handler_->store(0); });

@@ -8,7 +8,7 @@
 #include <string>
 
 #include "eventer/base/result.hpp"
-#include "eventer/base/system.hpp"
+#include "eventer/base/syscalls.hpp"
 #include "eventer/base/unique_fd.hpp"
 
 namespace eventer::inline EVENTER_ABI {
@@ -18,16 +18,16 @@ namespace eventer::inline EVENTER_ABI {
 inline io_result<std::string> read_file(const std::string& path, std::size_t most) {
   if (path.find('\0') != std::string::npos) return std::make_error_code(std::errc::invalid_argument);
   // A FIFO without a writer would block in open().
-  const unique_fd file(system::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  const unique_fd file(syscalls::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat status {};
-  if (!file || system::fstat(file.get(), &status) != 0) return error_from_errno(errno);
+  if (!file || syscalls::fstat(file.get(), &status) != 0) return error_from_errno(errno);
   if (!S_ISREG(status.st_mode)) return std::make_error_code(std::errc::invalid_argument);
   std::string text;
   for (;;) {
     constexpr std::size_t piece = 16 << 10;
     const std::size_t before = text.size();
     text.resize(before + piece);
-    const ssize_t got = system::read(file.get(), text.data() + before, piece);
+    const ssize_t got = syscalls::read(file.get(), text.data() + before, piece);
     if (got < 0) return error_from_errno(errno);
     text.resize(before + static_cast<std::size_t>(got));
     if (text.size() > most) return std::make_error_code(std::errc::file_too_large);

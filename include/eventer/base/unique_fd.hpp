@@ -3,7 +3,7 @@
 
 #include <utility>
 
-#include "eventer/base/system.hpp"
+#include "eventer/base/syscalls.hpp"
 
 namespace eventer::inline EVENTER_ABI {
 
@@ -22,7 +22,7 @@ class unique_fd {
   explicit operator bool() const noexcept { return fd_ >= 0; }
   int release() noexcept { return std::exchange(fd_, -1); }
   void reset(int fd = -1) noexcept {
-    if (const int old = std::exchange(fd_, fd); old >= 0) system::close(old);
+    if (const int old = std::exchange(fd_, fd); old >= 0) syscalls::close(old);
   }
 
  private:

@@ -14,7 +14,7 @@
 #include <string_view>
 #include <vector>
 
-#include "eventer/base/system.hpp"
+#include "eventer/base/syscalls.hpp"
 #include "eventer/base/unique_fd.hpp"
 
 namespace eventer::inline EVENTER_ABI {
@@ -120,11 +120,11 @@ inline std::string folder_in_mount(std::string_view path, const cgroup_mount& mo
 inline std::string text_of_file(const std::string& path) {
   constexpr std::size_t most = std::size_t{4} << 20;
   std::string text;
-  const unique_fd file(system::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const unique_fd file(syscalls::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file) return text;
   for (std::size_t size = 0;;) {
     text.resize(size + 4096);
-    const ssize_t got = system::read(file.get(), text.data() + size, 4096);
+    const ssize_t got = syscalls::read(file.get(), text.data() + size, 4096);
     text.resize(size += got > 0 ? static_cast<std::size_t>(got) : 0);
     if (got <= 0 || size > most) return text;
   }
@@ -164,7 +164,7 @@ inline unsigned cpus_of_affinity() {
     std::vector<unsigned long> mask(words);
     auto* const set = reinterpret_cast<cpu_set_t*>(mask.data());
     const std::size_t bytes = words * sizeof mask[0];
-    if (system::sched_getaffinity(bytes, set) == 0) return static_cast<unsigned>(CPU_COUNT_S(bytes, set));
+    if (syscalls::sched_getaffinity(bytes, set) == 0) return static_cast<unsigned>(CPU_COUNT_S(bytes, set));
     if (errno != EINVAL) break;
   }
   return 0;
@@ -175,7 +175,7 @@ inline unsigned cpus_of_affinity() {
 // At least 1; a quota of one and a half CPUs counts as two. Reads some small files: some 0.1 ms.
 inline unsigned usable_cpus() {
   unsigned cpus = detail::cpus_of_affinity();
-  if (cpus == 0) cpus = system::online_cpus();
+  if (cpus == 0) cpus = syscalls::online_cpus();
   return detail::smaller_limit(cpus, detail::cpus_of_cgroups());
 }
 

@@ -12,7 +12,7 @@
 #include <string_view>
 
 #include "eventer/base/result.hpp"
-#include "eventer/base/system.hpp"
+#include "eventer/base/syscalls.hpp"
 #include "eventer/base/unique_fd.hpp"
 #include "eventer/config/service_reader.hpp"
 
@@ -36,16 +36,16 @@ inline std::string read_config_text(const std::string& path) {
   if (path.find('\0') != std::string::npos)
     refuse_config(detail::quoted(path), 0, 0, "can't be read: its name has a NUL in it");
   // A FIFO without a writer would block in open().
-  const unique_fd file(system::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  const unique_fd file(syscalls::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat status {};
-  if (!file || system::fstat(file.get(), &status) != 0) refuse_by_kernel();
+  if (!file || syscalls::fstat(file.get(), &status) != 0) refuse_by_kernel();
   if (!S_ISREG(status.st_mode)) refuse("it is no regular file");
   std::string text;
   for (;;) {
     constexpr std::size_t piece = 16 << 10;
     const std::size_t before = text.size();
     text.resize(before + piece);
-    const ssize_t got = system::read(file.get(), text.data() + before, piece);
+    const ssize_t got = syscalls::read(file.get(), text.data() + before, piece);
     if (got < 0) refuse_by_kernel();
     text.resize(before + static_cast<std::size_t>(got));
     if (got == 0 || text.size() > longest_config) break;  // the latter is refused with what it says

@@ -17,7 +17,7 @@
 #include "eventer/base/log.hpp"
 #include "eventer/base/manual_clock.hpp"
 #include "eventer/base/ring_buffer.hpp"
-#include "eventer/base/system.hpp"
+#include "eventer/base/syscalls.hpp"
 #include "eventer/context/exception_state.hpp"
 #include "eventer/context/fp_environment.hpp"
 #include "eventer/context/shadow_stack.hpp"
@@ -575,7 +575,7 @@ class EVENTER_API scheduler {
    public:
     static void add(scheduler& which) {
       const std::lock_guard guard(lock_);
-      system::on_bad_address.store(&report_bad_address);
+      syscalls::on_bad_address.store(&report_bad_address);
       which.next_guarding_ = first_.load();
       first_.store(&which);
     }

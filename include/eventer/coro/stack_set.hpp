@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "eventer/base/log.hpp"
-#include "eventer/base/system.hpp"
+#include "eventer/base/syscalls.hpp"
 #include "eventer/stack/shared_stack.hpp"
 
 namespace eventer::inline EVENTER_ABI {
@@ -61,7 +61,7 @@ class stack_set {
   // One for a single coroutine, of at least so many bytes.
   EVENTER_NOINLINE shared_stack* take_own(std::size_t bytes) {
     for (std::size_t i = own_.size(); i-- > 0;) {
-      if (own_[i]->size() < bytes || own_[i]->size() > 2 * bytes + system::page_size()) continue;
+      if (own_[i]->size() < bytes || own_[i]->size() > 2 * bytes + syscalls::page_size()) continue;
       shared_stack* const found = own_[i].release();
       own_[i] = std::move(own_.back());
       own_.pop_back();
@@ -73,7 +73,7 @@ class stack_set {
   EVENTER_NOINLINE void give_back_own(shared_stack* stack) noexcept {
 #if EVENTER_ASAN
     // LeakSanitizer would take what has been left there for pointers.
-    (void)system::advise(stack->memory().bottom(), stack->size(), MADV_DONTNEED);
+    (void)syscalls::advise(stack->memory().bottom(), stack->size(), MADV_DONTNEED);
 #endif
     if (own_.size() < own_kept) {
 #if EVENTER_EXCEPTIONS

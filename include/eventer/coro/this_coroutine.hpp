@@ -74,7 +74,7 @@ namespace detail {
 EVENTER_NOINLINE inline void sleep_on_thread(time_point deadline) noexcept {
   for (time_point now = clock::now(); now < deadline; now = clock::now()) {
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - now).count() + 1;
-    system::poll(nullptr, 0, left > 1'000'000 ? 1'000'000 : static_cast<int>(left));
+    syscalls::poll(nullptr, 0, left > 1'000'000 ? 1'000'000 : static_cast<int>(left));
   }
 }
 

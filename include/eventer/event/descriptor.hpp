@@ -294,7 +294,7 @@ inline void descriptor::classify() noexcept {
     return;
   }
   struct stat status {};
-  socket_ = system::fstat(fd_, &status) == 0 && S_ISSOCK(status.st_mode);
+  socket_ = syscalls::fstat(fd_, &status) == 0 && S_ISSOCK(status.st_mode);
 }
 
 inline descriptor::below descriptor::put_layer(std::unique_ptr<transport> layer) noexcept {

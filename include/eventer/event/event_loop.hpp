@@ -291,7 +291,7 @@ class EVENTER_API event_loop final : public scheduler {
     refuse_forked();
     const auto index = static_cast<std::size_t>(fd);
     if (foreign_.size() <= index) {
-      if (system::fcntl(fd, F_GETFD) < 0) return nullptr;  // any number would do to ask for that much memory
+      if (syscalls::fcntl(fd, F_GETFD) < 0) return nullptr;  // any number would do to ask for that much memory
       foreign_.resize(index + 1);
     }
     if (foreign_[index] == nullptr) {
@@ -782,7 +782,7 @@ inline void descriptor::close() noexcept {
   if (layered_) transport_->closing();
   // A socket that only we know leaves the kernel's set with its close; anything else might live on in a duplicate.
   const int fd = let_go(adopted_);
-  if (fd >= 0 && !unwatched_) system::close(fd);
+  if (fd >= 0 && !unwatched_) syscalls::close(fd);
   transport_.reset();
 }
 

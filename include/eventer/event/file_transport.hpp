@@ -33,7 +33,7 @@ class file_transport final : public transport {
 
   static bool is_for(int fd) noexcept {
     struct stat status {};
-    return system::fstat(fd, &status) == 0 &&
+    return syscalls::fstat(fd, &status) == 0 &&
            (S_ISREG(status.st_mode) || S_ISBLK(status.st_mode) || S_ISDIR(status.st_mode));
   }
 
@@ -46,7 +46,7 @@ class file_transport final : public transport {
     file(const file&) = delete;
     file& operator=(const file&) = delete;
     ~file() {
-      if (owned_) system::close(fd_);
+      if (owned_) syscalls::close(fd_);
     }
 
     descriptor* owner = nullptr;
@@ -60,7 +60,7 @@ class file_transport final : public transport {
         unread_ -= taken;
         return static_cast<ssize_t>(taken);
       }
-      if (scheduler::current() == nullptr) return system::read(fd_, into, size);
+      if (scheduler::current() == nullptr) return syscalls::read(fd_, into, size);
       if (read_.is_due()) return read_.answer();
       if (is_out()) return would_block();
       return start(purpose::read, size);
@@ -70,7 +70,7 @@ class file_transport final : public transport {
       if (is_out()) return would_block();
       step_back();
       read_ = {};
-      if (scheduler::current() == nullptr) return system::write(fd_, from, size);
+      if (scheduler::current() == nullptr) return syscalls::write(fd_, from, size);
       return start(purpose::write, size, from);
     }
     // Nobody will ask what has become of it.
@@ -83,7 +83,7 @@ class file_transport final : public transport {
     int release(int fd) noexcept {
       released_ = true;
       if (is_out())
-        if (const int duplicate = system::fcntl(fd_, F_DUPFD_CLOEXEC); duplicate >= 0) return duplicate;
+        if (const int duplicate = syscalls::fcntl(fd_, F_DUPFD_CLOEXEC); duplicate >= 0) return duplicate;
       step_back();
       owned_ = false;
       return fd;
@@ -149,7 +149,8 @@ class file_transport final : public transport {
     };
     // On a thread of the queue.
     void work(purpose what, std::size_t size) noexcept {
-      result_ = what == purpose::read ? system::read(fd_, bytes_.get(), size) : system::write(fd_, bytes_.get(), size);
+      result_ =
+          what == purpose::read ? syscalls::read(fd_, bytes_.get(), size) : syscalls::write(fd_, bytes_.get(), size);
       error_ = errno;
     }
     // On the loop again; also where there was no thread for it.

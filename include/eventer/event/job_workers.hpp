@@ -160,10 +160,11 @@ class brief_mutex {
       seen = word_.load(std::memory_order_relaxed);
       if (seen == open && word_.compare_exchange_strong(seen, taken, std::memory_order_acquire)) return;
     }
-    while (word_.exchange(awaited, std::memory_order_acquire) != open) system::sleep_while(word_, awaited, no_deadline);
+    while (word_.exchange(awaited, std::memory_order_acquire) != open)
+      syscalls::sleep_while(word_, awaited, no_deadline);
   }
   void unlock() noexcept {
-    if (EVENTER_UNLIKELY(word_.exchange(open, std::memory_order_release) == awaited)) system::wake_sleeper(word_);
+    if (EVENTER_UNLIKELY(word_.exchange(open, std::memory_order_release) == awaited)) syscalls::wake_sleeper(word_);
   }
 
  private:
@@ -215,7 +216,7 @@ class EVENTER_API job_workers : public counted<std::atomic<std::uint32_t>> {
     which.goes_out();
     worker* const sleeper = call_one();
     lock.unlock();
-    if (sleeper != nullptr) system::wake_sleeper(sleeper->called);
+    if (sleeper != nullptr) syscalls::wake_sleeper(sleeper->called);
     return {};
   }
 
@@ -270,7 +271,7 @@ class EVENTER_API job_workers : public counted<std::atomic<std::uint32_t>> {
       (void)start_thread_if_needed();
     }
     // Those that are too many end, and the others look how long they may wait.
-    while (worker* const each = call_idle()) system::wake_sleeper(each->called);
+    while (worker* const each = call_idle()) syscalls::wake_sleeper(each->called);
   }
   void set_order(job_order order) {
     if (forked()) return;
@@ -322,7 +323,7 @@ class EVENTER_API job_workers : public counted<std::atomic<std::uint32_t>> {
         left.push_back(*each);
     }
     if (all_is_done()) tell_drained();
-    while (worker* const each = call_idle()) system::wake_sleeper(each->called);
+    while (worker* const each = call_idle()) syscalls::wake_sleeper(each->called);
     lock.unlock();
     while (job* const each = left.pop_front()) hand_back(*each);
   }
@@ -397,7 +398,7 @@ class EVENTER_API job_workers : public counted<std::atomic<std::uint32_t>> {
     if (begun == nullptr) return ENOMEM;
     worker& place = *std::exchange(free_, free_->next);
     place.called.store(1, std::memory_order_relaxed);
-    const int error = system::start_thread(
+    const int error = syscalls::start_thread(
         [](void* argument) -> void* {
           const std::unique_ptr<beginning> given(static_cast<beginning*>(argument));
           given->workers->serve(*given->place);
@@ -514,7 +515,7 @@ class EVENTER_API job_workers : public counted<std::atomic<std::uint32_t>> {
     for (;;) {
       const bool may_end = threads_ > options_.min_concurrency;
       lock.unlock();
-      system::sleep_while(me.called, 0, may_end ? end : no_deadline);
+      syscalls::sleep_while(me.called, 0, may_end ? end : no_deadline);
       lock.lock();
       if (me.called.exchange(0, std::memory_order_acquire) != 0) {
         --called_;

@@ -106,7 +106,7 @@ class loop_threads {
     }
     if (threads_ > 0) unwound_->wait_shielded();
     for (const auto& each : workers_)
-      if (each->has_thread) system::join_thread(each->thread);
+      if (each->has_thread) syscalls::join_thread(each->thread);
     // Without a thread, or with messages that came too late: they may hold what belongs to other loops.
     for (bool again = true; again;) {
       for (const auto& each : workers_) each->loop.unwind_all();
@@ -232,7 +232,7 @@ class loop_threads {
   }
   void make_thread(worker& of) {
     if (of.has_thread) return;
-    const int error = system::start_thread(
+    const int error = syscalls::start_thread(
         of.thread,
         [](void* self) -> void* {
           auto& mine = *static_cast<worker*>(self);
@@ -277,7 +277,7 @@ class loop_threads {
     here_ = this;
     char name[16];
     std::snprintf(name, sizeof name, "eventer/%u", mine.index % 1000000);
-    system::name_thread(name);
+    syscalls::name_thread(name);
     std::unique_lock lock(mutex_);
     for (std::uint64_t seen = 0;;) {
       changed_.wait(lock, [&] { return ending_ || rounds_ != seen; });

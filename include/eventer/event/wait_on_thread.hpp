@@ -4,7 +4,7 @@
 #include <poll.h>
 
 #include "eventer/base/result.hpp"
-#include "eventer/base/system.hpp"
+#include "eventer/base/syscalls.hpp"
 #include "eventer/event/io_mask.hpp"
 
 namespace eventer::inline EVENTER_ABI::detail {
@@ -22,7 +22,7 @@ inline std::error_code wait_on_thread(int fd, io_mask interest, time_point deadl
       milliseconds = left > 1'000'000 ? 1'000'000 : static_cast<int>(left);
     }
     pollfd one{fd, events, 0};
-    const int count = system::poll(&one, 1, milliseconds);
+    const int count = syscalls::poll(&one, 1, milliseconds);
     if (count > 0)
       return (one.revents & POLLNVAL) != 0 ? std::make_error_code(std::errc::bad_file_descriptor) : std::error_code();
     if (count < 0 && errno != EINTR) return error_from_errno(errno);

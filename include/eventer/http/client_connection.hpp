@@ -45,7 +45,7 @@ class client_connection {
     descriptor* const file = stream_.file();
     if (file == nullptr || !file->is_usable() || !has_nothing_left()) return false;
     char byte;
-    const ssize_t got = system::recv(file->fd(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    const ssize_t got = syscalls::recv(file->fd(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
     return got < 0 && (eventer::detail::would_block(errno) || errno == EINTR);
   }
   // Whether the layer over the socket, if there is one, holds no decrypted bytes. What it finds below, tickets say, it

@@ -265,7 +265,7 @@ class client_exchange final : body_writer {
     const bool is_registered = file->loop() != nullptr;
     if (is_registered && file->known_empty()) return {};
     if (heard_ == nullptr) heard_ = std::make_unique<char[]>(heard_at_once);
-    const ssize_t got = system::recv(file->fd(), heard_.get(), heard_at_once, MSG_DONTWAIT);
+    const ssize_t got = syscalls::recv(file->fd(), heard_.get(), heard_at_once, MSG_DONTWAIT);
     if (got > 0) return take_heard(static_cast<std::size_t>(got));
     if (got == 0) return take_end(make_error_code(eventer::errc::end_of_stream));
     if (errno == EINTR) return {};

@@ -15,7 +15,7 @@ namespace eventer::inline EVENTER_ABI::http::detail {
 inline bool client_has_gone(const any_stream& stream) noexcept {
   if (!stream.is_open()) return true;
   pollfd what{stream.native_handle(), 0, 0};  // errors and the end of both directions are always told
-  return what.fd >= 0 && system::poll(&what, 1, 0) > 0 && (what.revents & (POLLERR | POLLHUP)) != 0;
+  return what.fd >= 0 && syscalls::poll(&what, 1, 0) > 0 && (what.revents & (POLLERR | POLLHUP)) != 0;
 }
 
 // Cancels the coroutine that has begun it, when its client has gone before it is ended. It waits as the stream's

@@ -62,7 +62,7 @@ namespace detail {
 // What parts the ranges of one answer: nobody can have put it into the file.
 inline std::string new_boundary() {
   std::uint64_t numbers[2] = {};
-  if (!system::random_bytes(numbers, sizeof numbers))
+  if (!syscalls::random_bytes(numbers, sizeof numbers))
     numbers[0] = static_cast<std::uint64_t>(clock::now().time_since_epoch().count());
   char text[40], *at = text;
   for (const std::uint64_t each : numbers) at = std::to_chars(at, at + 16, each, 16).ptr;
@@ -139,7 +139,7 @@ inline io_result<void> response::send_file(const std::string& path, const file_o
   if (!file) {
     const auto opened = std::make_shared<unique_fd>();
     const int failed = detail::run_as_job(with.jobs(), [opened, path] {
-      opened->reset(system::open(path.c_str(), detail::open_flags));
+      opened->reset(syscalls::open(path.c_str(), detail::open_flags));
       return *opened ? 0 : errno;
     });
     if (failed != 0) detail::refuse_file(failed, path);

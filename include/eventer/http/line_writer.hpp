@@ -20,7 +20,7 @@
 #include <utility>
 
 #include "eventer/base/log.hpp"
-#include "eventer/base/system.hpp"
+#include "eventer/base/syscalls.hpp"
 #include "eventer/base/unique_fd.hpp"
 #include "eventer/coro/sync/manual_reset_event.hpp"
 #include "eventer/event/job_queue.hpp"
@@ -42,7 +42,7 @@ class file_sink final : public line_sink {
 
   // Takes the file's place that is open, if there is one; else that stays.
   std::error_code reopen() override {
-    const int fd = system::open(path_.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
+    const int fd = syscalls::open(path_.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
     if (fd < 0) return {errno, std::generic_category()};
     auto opened = std::make_shared<const unique_fd>(fd);
     const std::lock_guard lock(mutex_);
@@ -67,7 +67,7 @@ class file_sink final : public line_sink {
   static std::size_t write_all(int fd, std::string_view bytes) {
     std::size_t done = 0;
     while (done < bytes.size()) {
-      const ssize_t count = system::write(fd, bytes.data() + done, bytes.size() - done);
+      const ssize_t count = syscalls::write(fd, bytes.data() + done, bytes.size() - done);
       if (count > 0)
         done += static_cast<std::size_t>(count);
       else if (count == 0 || errno != EAGAIN || !becomes_writable(fd))
@@ -78,7 +78,7 @@ class file_sink final : public line_sink {
   // A pipe that its other owner has made non-blocking.
   static bool becomes_writable(int fd) {
     pollfd what{fd, POLLOUT, 0};
-    return system::poll(&what, 1, 1000) == 1;
+    return syscalls::poll(&what, 1, 1000) == 1;
   }
 
   const std::string path_;

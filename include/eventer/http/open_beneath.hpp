@@ -11,7 +11,7 @@
 #include <string_view>
 #include <utility>
 
-#include "eventer/base/system.hpp"
+#include "eventer/base/syscalls.hpp"
 #include "eventer/base/unique_fd.hpp"
 
 namespace eventer::inline EVENTER_ABI::http::detail {
@@ -23,7 +23,7 @@ inline constexpr int open_flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
 
 // For others to be opened beneath it. Empty: errno says why.
 inline unique_fd open_root(const std::string& directory) {
-  return unique_fd(system::open(directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  return unique_fd(syscalls::open(directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
 }
 
 // Without openat2 (Linux 5.6), or where a sandbox forbids it: one segment after the other, and behind no link.
@@ -41,7 +41,7 @@ inline unique_fd walk_beneath(int root, const std::string& path) {
     }
     const bool is_last = begin >= all.size(), is_folder = slash < all.size();
     const int flags = is_last ? open_flags | (is_folder ? O_DIRECTORY : 0) : O_PATH | O_DIRECTORY | O_CLOEXEC;
-    unique_fd next(system::openat(at ? at.get() : root, part.c_str(), flags | O_NOFOLLOW));
+    unique_fd next(syscalls::openat(at ? at.get() : root, part.c_str(), flags | O_NOFOLLOW));
     if (!next) return next;
     at = std::move(next);
   }
@@ -51,7 +51,7 @@ inline unique_fd walk_beneath(int root, const std::string& path) {
 // What the kernel has in memory. Empty: errno says why; EAGAIN where it would have to ask a disk, can't tell, or does
 // not know openat2.
 inline unique_fd open_cached(int at, const std::string& path, std::uint64_t resolve = 0) {
-  const int opened = system::openat2(at, path.c_str(), open_flags, resolve | system::only_cached);
+  const int opened = syscalls::openat2(at, path.c_str(), open_flags, resolve | syscalls::only_cached);
   if (opened < 0 && (errno == ENOSYS || errno == EPERM || errno == EINVAL)) errno = EAGAIN;
   return unique_fd(opened);
 }
@@ -65,11 +65,11 @@ inline unique_fd open_beneath(int root, std::string path, lookup where = lookup:
                               bool may_use_openat2 = true) {
   path.erase(0, path.find_first_not_of('/'));
   if (path.empty()) path = ".";
-  constexpr std::uint64_t beneath = system::beneath | system::no_magic_links;
+  constexpr std::uint64_t beneath = syscalls::beneath | syscalls::no_magic_links;
   if (where == lookup::in_cache) return open_cached(root, path, beneath);
   constexpr int tries = 16;  // EAGAIN: somebody has renamed something meanwhile
   for (int i = 0; i < tries && may_use_openat2; ++i) {
-    const int opened = system::openat2(root, path.c_str(), open_flags, beneath);
+    const int opened = syscalls::openat2(root, path.c_str(), open_flags, beneath);
     if (opened >= 0 || (errno != ENOSYS && errno != EPERM && errno != EAGAIN)) return unique_fd(opened);
     may_use_openat2 = errno == EAGAIN;
   }

@@ -51,7 +51,7 @@ class served_file : public std::enable_shared_from_this<served_file> {
   // Once, before anything else is asked. 0, or the errno: EISDIR for a directory, ENXIO for a FIFO, a device, a socket.
   int examine() noexcept {
     struct stat status {};
-    if (system::fstat(file_.get(), &status) != 0) return errno;
+    if (syscalls::fstat(file_.get(), &status) != 0) return errno;
     if (S_ISDIR(status.st_mode)) return EISDIR;
     if (!S_ISREG(status.st_mode)) return ENXIO;
     size_ = static_cast<std::uint64_t>(status.st_size);
@@ -123,13 +123,13 @@ class served_file : public std::enable_shared_from_this<served_file> {
   // -1: not without waiting, or not at all: a job finds out. Linux 5.9 and 5.10 may answer 0 for what they would have
   // to wait for, so that this is no sign of the file's end, unless it is known to be there.
   ssize_t read_now(std::uint64_t offset, char* into, std::size_t most) noexcept {
-    const ssize_t got = system::preadv2(file_.get(), into, most, static_cast<off_t>(offset), RWF_NOWAIT);
+    const ssize_t got = syscalls::preadv2(file_.get(), into, most, static_cast<off_t>(offset), RWF_NOWAIT);
     return got == 0 && most > 0 && offset < size_ ? -1 : got;
   }
   // In a job.
   int fill(std::uint64_t offset, std::size_t most) {
     if (buffer_ == nullptr) buffer_.reset(new char[piece_bytes]);
-    const ssize_t got = system::pread(file_.get(), buffer_.get(), most, static_cast<off_t>(offset));
+    const ssize_t got = syscalls::pread(file_.get(), buffer_.get(), most, static_cast<off_t>(offset));
     read_ = got < 0 ? 0 : static_cast<std::size_t>(got);
     return got < 0 ? errno : 0;
   }

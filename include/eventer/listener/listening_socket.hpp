@@ -51,7 +51,7 @@ class listening_socket {
   }
   // A duplicate of a socket that listens and stays somebody else's.
   static io_result<std::unique_ptr<listening_socket>> duplicate(int fd) {
-    const int copy = system::fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    const int copy = syscalls::fcntl(fd, F_DUPFD_CLOEXEC, 3);
     if (copy < 0) return error_from_errno(errno);
     auto result = std::make_unique<listening_socket>(std::make_unique<descriptor>(copy, descriptor::origin::adopted));
     if (const std::error_code error = set_non_blocking(copy)) return error;
@@ -78,9 +78,9 @@ class listening_socket {
   // What of a changed configuration takes effect for connections that come from now on. Any thread.
   void apply(const listener_config& config) noexcept {
     if (borrowed_) return;
-    (void)system::listen(fd(), config.backlog);
+    (void)syscalls::listen(fd(), config.backlog);
     if (!is_unix()) return (void)apply_tcp(config.tcp);
-    if (!path_.empty() && config.unix_mode != 0) (void)system::chmod(path_.c_str(), config.unix_mode);
+    if (!path_.empty() && config.unix_mode != 0) (void)syscalls::chmod(path_.c_str(), config.unix_mode);
   }
 
   // --- one of several sockets with one address ---
@@ -89,16 +89,16 @@ class listening_socket {
   // this program be started twice without a word.)
   std::error_code admit_others() noexcept {
     const int on = 1;
-    return system::setsockopt(fd(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0 ? error_from_errno(errno)
-                                                                                   : std::error_code();
+    return syscalls::setsockopt(fd(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0 ? error_from_errno(errno)
+                                                                                     : std::error_code();
   }
   // Connections that begin from now on come to this one alone, the first that listened; or are spread again.
   std::error_code take_all(bool all) noexcept {
     sock_filter first[] = {{BPF_RET | BPF_K, 0, 0, 0}};
     const sock_fprog program{1, first};
     const int none = 0;
-    const int failed = all ? system::setsockopt(fd(), SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof program)
-                           : system::setsockopt(fd(), SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, &none, sizeof none);
+    const int failed = all ? syscalls::setsockopt(fd(), SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof program)
+                           : syscalls::setsockopt(fd(), SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, &none, sizeof none);
     return failed != 0 ? error_from_errno(errno) : std::error_code();
   }
 
@@ -113,7 +113,7 @@ class listening_socket {
     if (borrowed_) return duration::zero();
     remove_file();
     if (is_unix()) {
-      (void)system::shutdown(fd(), SHUT_RD);
+      (void)syscalls::shutdown(fd(), SHUT_RD);
       return duration::zero();
     }
     // The flags of the TCP header: SYN without ACK.
@@ -123,7 +123,8 @@ class listening_socket {
                                 {BPF_RET | BPF_K, 0, 0, 0},
                                 {BPF_RET | BPF_K, 0, 0, 0xffffffff}};
     const sock_fprog program{static_cast<unsigned short>(std::size(ignore_syn)), ignore_syn};
-    if (system::setsockopt(fd(), SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) != 0) return duration::zero();
+    if (syscalls::setsockopt(fd(), SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) != 0)
+      return duration::zero();
     return handshake_time;
   }
   static constexpr duration handshake_time =
@@ -141,31 +142,31 @@ class listening_socket {
     const int on = 1, v6_only = config.v6_only ? 1 : 0;
     if (where.family() != AF_UNIX) {
       // So that a restarted server need not wait for its predecessor's connections to be forgotten.
-      (void)system::setsockopt(fd(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+      (void)syscalls::setsockopt(fd(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
       if (where.family() == AF_INET6)
-        (void)system::setsockopt(fd(), IPPROTO_IPV6, IPV6_V6ONLY, &v6_only, sizeof v6_only);
+        (void)syscalls::setsockopt(fd(), IPPROTO_IPV6, IPV6_V6ONLY, &v6_only, sizeof v6_only);
       if (among)
         if (const std::error_code error = admit_others()) return error;
       if (const std::error_code error = apply_tcp(config.tcp)) return error;
     }
     if (const std::error_code error = bind(where)) return error;
     // Before it listens nobody can connect, so that no one slips in with the permissions of the umask.
-    if (!path_.empty() && config.unix_mode != 0 && system::chmod(path_.c_str(), config.unix_mode) != 0)
+    if (!path_.empty() && config.unix_mode != 0 && syscalls::chmod(path_.c_str(), config.unix_mode) != 0)
       return error_from_errno(errno);
-    return system::listen(fd(), config.backlog) != 0 ? error_from_errno(errno) : std::error_code();
+    return syscalls::listen(fd(), config.backlog) != 0 ? error_from_errno(errno) : std::error_code();
   }
   std::error_code bind(const endpoint& where) {
     const auto try_it = [&] {
-      return system::bind(fd(), where.data(), where.size()) != 0 ? error_from_errno(errno) : std::error_code();
+      return syscalls::bind(fd(), where.data(), where.size()) != 0 ? error_from_errno(errno) : std::error_code();
     };
     std::error_code error = try_it();
     const bool has_file = where.family() == AF_UNIX && where.path().front() != '@';
     if (has_file && error == std::errc::address_in_use && remove_stale(where)) error = try_it();
     if (error || !has_file) return error;
     struct stat made {};
-    if (system::lstat(where.path().c_str(), &made) != 0) {
+    if (syscalls::lstat(where.path().c_str(), &made) != 0) {
       error = error_from_errno(errno);
-      (void)system::unlink(where.path().c_str());
+      (void)syscalls::unlink(where.path().c_str());
       return error;
     }
     path_ = where.path();
@@ -178,18 +179,19 @@ class listening_socket {
     const std::string path = where.path();
     struct stat before {
     }, after{};
-    if (system::lstat(path.c_str(), &before) != 0 || !S_ISSOCK(before.st_mode)) return false;
-    const unique_fd probe(system::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-    if (!probe || system::connect(probe.get(), where.data(), where.size()) == 0 || errno != ECONNREFUSED) return false;
-    if (system::lstat(path.c_str(), &after) != 0 || after.st_ino != before.st_ino) return false;
-    return system::unlink(path.c_str()) == 0;
+    if (syscalls::lstat(path.c_str(), &before) != 0 || !S_ISSOCK(before.st_mode)) return false;
+    const unique_fd probe(syscalls::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    if (!probe || syscalls::connect(probe.get(), where.data(), where.size()) == 0 || errno != ECONNREFUSED)
+      return false;
+    if (syscalls::lstat(path.c_str(), &after) != 0 || after.st_ino != before.st_ino) return false;
+    return syscalls::unlink(path.c_str()) == 0;
   }
   // If it is still ours: somebody may have put another one in its place.
   void remove_file() noexcept {
     struct stat there {};
-    if (!path_.empty() && system::lstat(path_.c_str(), &there) == 0 && there.st_dev == device_ &&
+    if (!path_.empty() && syscalls::lstat(path_.c_str(), &there) == 0 && there.st_dev == device_ &&
         there.st_ino == inode_)
-      (void)system::unlink(path_.c_str());
+      (void)syscalls::unlink(path_.c_str());
     path_.clear();
   }
 
@@ -201,7 +203,7 @@ class listening_socket {
     };
     std::error_code first;
     const auto set = [&](int level, int name, int value) {
-      if (system::setsockopt(fd(), level, name, &value, sizeof value) != 0 && !first) first = error_from_errno(errno);
+      if (syscalls::setsockopt(fd(), level, name, &value, sizeof value) != 0 && !first) first = error_from_errno(errno);
     };
     set(IPPROTO_TCP, TCP_NODELAY, options.no_delay ? 1 : 0);
     const bool probes = options.keep_alive > duration::zero();

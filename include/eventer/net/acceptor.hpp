@@ -35,7 +35,7 @@ class descriptor_reserve {
     const std::lock_guard lock(mutex_);
     if (--users_ > 0) return;
     missing_.store(false);
-    if (fd_ >= 0) system::close(std::exchange(fd_, -1));
+    if (fd_ >= 0) syscalls::close(std::exchange(fd_, -1));
   }
   static bool is_missing() noexcept { return EVENTER_UNLIKELY(missing_.load()); }
   // Ends a connection and keeps its descriptor. False: somebody else was first, and it goes on.
@@ -51,8 +51,8 @@ class descriptor_reserve {
     int count = 0;
     for (; count < most && fd_ >= 0; ++count) {
       missing_.store(true);  // first: whoever accepts in its place asks, and waits for what comes of this
-      system::close(std::exchange(fd_, -1));
-      const int connection = system::accept4(socket, nullptr, nullptr, SOCK_CLOEXEC);
+      syscalls::close(std::exchange(fd_, -1));
+      const int connection = syscalls::accept4(socket, nullptr, nullptr, SOCK_CLOEXEC);
       if (connection < 0) break;
       keep(connection);
     }
@@ -63,12 +63,12 @@ class descriptor_reserve {
  private:
   // Closing it first would give its place to whoever is quickest.
   static void keep(int connection) noexcept {
-    (void)system::shutdown(connection, SHUT_RDWR);
+    (void)syscalls::shutdown(connection, SHUT_RDWR);
     fd_ = connection;
     missing_.store(false);
   }
   static void open_again() noexcept {
-    fd_ = system::open("/dev/null", O_RDONLY | O_CLOEXEC);
+    fd_ = syscalls::open("/dev/null", O_RDONLY | O_CLOEXEC);
     missing_.store(fd_ < 0);
   }
 
@@ -96,8 +96,8 @@ class listening {
   attempt try_accept(descriptor& socket, endpoint* peer = nullptr) {
     for (unsigned lost = 1;; ++lost) {
       socklen_t size = endpoint::capacity();
-      const int fd = system::accept4(socket.fd(), peer != nullptr ? peer->data() : nullptr,
-                                     peer != nullptr ? &size : nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+      const int fd = syscalls::accept4(socket.fd(), peer != nullptr ? peer->data() : nullptr,
+                                       peer != nullptr ? &size : nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
       if (EVENTER_LIKELY(fd >= 0)) {
         if (peer != nullptr) peer->resize(size);
         if (descriptor_reserve::is_missing() && descriptor_reserve::refill(fd)) {
@@ -221,12 +221,12 @@ class basic_acceptor {
     const int fd = (*made)->fd();
     const int on = 1, v6_only = options.v6_only ? 1 : 0;
     // So that a restarted server need not wait for its predecessor's connections to be forgotten.
-    if (where.family() != AF_UNIX) (void)system::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (where.family() == AF_INET6) (void)system::setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6_only, sizeof v6_only);
-    if (options.reuse_port && system::setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0)
+    if (where.family() != AF_UNIX) (void)syscalls::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (where.family() == AF_INET6) (void)syscalls::setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6_only, sizeof v6_only);
+    if (options.reuse_port && syscalls::setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0)
       return error_from_errno(errno);
-    if (system::bind(fd, where.data(), where.size()) != 0) return error_from_errno(errno);
-    if (system::listen(fd, options.backlog) != 0) return error_from_errno(errno);
+    if (syscalls::bind(fd, where.data(), where.size()) != 0) return error_from_errno(errno);
+    if (syscalls::listen(fd, options.backlog) != 0) return error_from_errno(errno);
     return basic_acceptor(std::move(*made));
   }
   // Adopts a listening socket, such as one that was inherited, and sets it non-blocking. Errors: what fcntl answers.

@@ -23,18 +23,19 @@ struct connect_step : step_of<void> {
   explicit connect_step(const endpoint& to) noexcept : peer(to) {}
   attempt try_once(descriptor& socket) {
     if (!std::exchange(begun, true)) {
-      if (system::connect(socket.fd(), peer.data(), peer.size()) == 0) return attempt::done();
+      if (syscalls::connect(socket.fd(), peer.data(), peer.size()) == 0) return attempt::done();
       if (errno == EAGAIN) return begun = false, resume = unix_retry_time(), attempt::again_at();
       return errno == EINPROGRESS || errno == EINTR ? attempt::wait_writable() : attempt::failed(errno);
     }
     int failure = 0;
     socklen_t size = sizeof failure;
-    if (system::getsockopt(socket.fd(), SOL_SOCKET, SO_ERROR, &failure, &size) != 0) return attempt::failed(errno);
+    if (syscalls::getsockopt(socket.fd(), SOL_SOCKET, SO_ERROR, &failure, &size) != 0) return attempt::failed(errno);
     if (failure != 0) return attempt::failed(failure);
     // Writable before the handshake has ended happens (a fresh registration reports hang-up): ask who is there.
     sockaddr_storage there{};
     socklen_t there_size = sizeof there;
-    if (system::getpeername(socket.fd(), reinterpret_cast<sockaddr*>(&there), &there_size) == 0) return attempt::done();
+    if (syscalls::getpeername(socket.fd(), reinterpret_cast<sockaddr*>(&there), &there_size) == 0)
+      return attempt::done();
     return errno == ENOTCONN ? attempt::wait_writable() : attempt::failed(errno);
   }
   static result_type result(std::size_t) noexcept { return {}; }
@@ -48,7 +49,7 @@ struct connect_step : step_of<void> {
 
 // A non-blocking, close-on-exec stream socket.
 inline io_result<std::unique_ptr<descriptor>> make_stream_socket(int family) {
-  const int fd = system::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  const int fd = syscalls::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return error_from_errno(errno);
   return std::make_unique<descriptor>(
       fd, family == AF_UNIX ? descriptor::origin::made_here_local : descriptor::origin::made_here);

@@ -231,7 +231,7 @@ class connect_race_on_thread {
       const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - clock::now()).count();
       milliseconds = left < 0 ? 0 : left > 1'000'000 ? 1'000'000 : static_cast<int>(left);
     }
-    if (system::poll(polled_.data(), polled_.size(), milliseconds) >= 0 || errno == EINTR) return {};
+    if (syscalls::poll(polled_.data(), polled_.size(), milliseconds) >= 0 || errno == EINTR) return {};
     return error_from_errno(errno);
   }
 

@@ -63,7 +63,7 @@ struct receive_step : step_of<std::size_t> {
   explicit receive_step(buffer b) noexcept : into(b) {}
   attempt try_once(descriptor& from) const {
     if (from.known_empty()) return attempt::wait_readable();
-    const ssize_t got = system::recv(from.fd(), into.data(), into.size(), 0);
+    const ssize_t got = syscalls::recv(from.fd(), into.data(), into.size(), 0);
     return EVENTER_LIKELY(got >= 0) ? attempt::done(static_cast<std::size_t>(got)) : nothing_received(from);
   }
   static result_type result(std::size_t size) noexcept { return size; }
@@ -79,7 +79,7 @@ EVENTER_NOINLINE inline attempt receive_datagram(descriptor& from, buffer into, 
   message.msg_namelen = endpoint::capacity();
   message.msg_iov = &part;
   message.msg_iovlen = 1;
-  const ssize_t size = system::recvmsg(from.fd(), &message, 0);
+  const ssize_t size = syscalls::recvmsg(from.fd(), &message, 0);
   if (size < 0) return nothing_received(from);
   got.size = static_cast<std::size_t>(size);
   got.truncated = take_sender(message, got.from);
@@ -131,7 +131,7 @@ struct receive_batch_step : step_of<std::size_t> {
       each.msg_iov = &parts[i];
       each.msg_iovlen = 1;
     }
-    const int got = system::recvmmsg(from.fd(), messages, static_cast<unsigned>(slots.size()), 0);
+    const int got = syscalls::recvmmsg(from.fd(), messages, static_cast<unsigned>(slots.size()), 0);
     if (got < 0) return nothing_received(from);
     for (std::size_t i = 0; i < static_cast<std::size_t>(got); ++i) {
       slots[i].size = messages[i].msg_len;
@@ -146,7 +146,7 @@ struct receive_batch_step : step_of<std::size_t> {
 struct send_step : step_of<std::size_t> {
   explicit send_step(const_buffer b) noexcept : from(b) {}
   attempt try_once(descriptor& to) const {
-    const ssize_t sent = system::send(to.fd(), from.data(), from.size(), MSG_NOSIGNAL);
+    const ssize_t sent = syscalls::send(to.fd(), from.data(), from.size(), MSG_NOSIGNAL);
     if (EVENTER_LIKELY(sent >= 0)) return attempt::done(static_cast<std::size_t>(sent));
     return would_block(errno) ? attempt::wait_writable() : attempt::failed(errno);
   }
@@ -177,7 +177,7 @@ struct send_to_step : step_of<std::size_t> {
     message.msg_namelen = where.size();
     message.msg_iov = &part;
     message.msg_iovlen = 1;
-    const ssize_t sent = system::sendmsg(to.fd(), &message, MSG_NOSIGNAL);
+    const ssize_t sent = syscalls::sendmsg(to.fd(), &message, MSG_NOSIGNAL);
     return sent >= 0 ? attempt::done(static_cast<std::size_t>(sent)) : nothing_sent(where, resume);
   }
   void before_waiting() { from = kept.keep(from); }
@@ -236,7 +236,7 @@ struct send_batch_step : step_of<std::size_t> {
       message.msg_iov = &parts[number];
       message.msg_iovlen = 1;
     }
-    const int taken = system::sendmmsg(to.fd(), messages, static_cast<unsigned>(number), MSG_NOSIGNAL);
+    const int taken = syscalls::sendmmsg(to.fd(), messages, static_cast<unsigned>(number), MSG_NOSIGNAL);
     return taken >= 0 ? attempt::done(static_cast<std::size_t>(taken)) : nothing_sent(left.front().to, resume);
   }
   // What lies in the loop's scratch buffer does not survive a wait.

@@ -13,7 +13,7 @@
 #include <string_view>
 
 #include "eventer/base/result.hpp"
-#include "eventer/base/system.hpp"
+#include "eventer/base/syscalls.hpp"
 
 namespace eventer::inline EVENTER_ABI {
 
@@ -26,8 +26,8 @@ class endpoint {
   }
 
   // Asked of the kernel: the socket's own address, or its peer's; one without address where there is none.
-  static endpoint local_of(int fd) noexcept { return asked(&system::getsockname, fd); }
-  static endpoint peer_of(int fd) noexcept { return asked(&system::getpeername, fd); }
+  static endpoint local_of(int fd) noexcept { return asked(&syscalls::getsockname, fd); }
+  static endpoint peer_of(int fd) noexcept { return asked(&syscalls::getpeername, fd); }
 
   // "127.0.0.1:80", "[::1]:80", "[fe80::1%2]:80" or "unix:/run/x" ("unix:@name" is Linux's abstract namespace). Port 0
   // lets the kernel choose. Errors: bad_address.

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "eventer/base/log.hpp"
-#include "eventer/base/system.hpp"
+#include "eventer/base/syscalls.hpp"
 
 namespace eventer::inline EVENTER_ABI {
 
@@ -49,10 +49,10 @@ class inherited_sockets {
   static const char* why_not_listening(int fd) noexcept {
     int type = 0, listens = 0;
     socklen_t size = sizeof type;
-    if (system::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) != 0) return "it is no socket";
+    if (syscalls::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) != 0) return "it is no socket";
     if (type != SOCK_STREAM) return "it is no stream socket";
     size = sizeof listens;
-    if (system::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0 || listens == 0)
+    if (syscalls::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0 || listens == 0)
       return "it does not listen (a unit with Accept=yes gives connections, not the socket)";
     return nullptr;
   }
@@ -65,7 +65,7 @@ class inherited_sockets {
     const char* const pid = std::getenv("LISTEN_PID");
     const char* const count = std::getenv("LISTEN_FDS");
     const char* const names = std::getenv("LISTEN_FDNAMES");
-    if (pid != nullptr && count != nullptr && number(pid) == system::process_id()) take(number(count), names);
+    if (pid != nullptr && count != nullptr && number(pid) == syscalls::process_id()) take(number(count), names);
     for (const char* const each : {"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}) ::unsetenv(each);
   }
   void take(long count, const char* names) {
@@ -76,8 +76,8 @@ class inherited_sockets {
       std::string_view name = rest.substr(0, colon);
       rest = colon == std::string_view::npos ? std::string_view() : rest.substr(colon + 1);
       if (name.empty()) name = "unknown";
-      const int flags = system::fcntl(fd, F_GETFD);
-      if (flags < 0 || system::fcntl(fd, F_SETFD, flags | FD_CLOEXEC) != 0) {
+      const int flags = syscalls::fcntl(fd, F_GETFD);
+      if (flags < 0 || syscalls::fcntl(fd, F_SETFD, flags | FD_CLOEXEC) != 0) {
         log(log_level::error, "LISTEN_FDS names descriptor %d, which is not open", fd);
         continue;
       }

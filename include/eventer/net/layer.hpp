@@ -40,8 +40,8 @@ class layer : public transport {
   ssize_t read_below(void* into, std::size_t size) noexcept {
     if (below_.drained && !owner_->is_ending()) return would_block();  // before the end it is looked at once more
     const ssize_t got = below_.other != nullptr ? below_.other->read(into, size)
-                        : below_.socket         ? system::recv(below_.fd, into, size, 0)
-                                                : system::read(below_.fd, into, size);
+                        : below_.socket         ? syscalls::recv(below_.fd, into, size, 0)
+                                                : syscalls::read(below_.fd, into, size);
     if (below_.other != nullptr) return got;
     if (got > 0) {
       below_.drained = static_cast<std::size_t>(got) < size && below_.byte_stream && !below_.special;
@@ -53,11 +53,11 @@ class layer : public transport {
   }
   ssize_t write_below(const void* from, std::size_t size) noexcept {
     if (below_.other != nullptr) return below_.other->write(from, size);
-    if (EVENTER_LIKELY(below_.socket)) return system::send(below_.fd, from, size, MSG_NOSIGNAL);
-    return detail::without_pipe_signal([&] { return system::write(below_.fd, from, size); });
+    if (EVENTER_LIKELY(below_.socket)) return syscalls::send(below_.fd, from, size, MSG_NOSIGNAL);
+    return detail::without_pipe_signal([&] { return syscalls::write(below_.fd, from, size); });
   }
   int shutdown_below() noexcept {
-    return below_.other != nullptr ? below_.other->shutdown_write() : system::shutdown(below_.fd, SHUT_WR);
+    return below_.other != nullptr ? below_.other->shutdown_write() : syscalls::shutdown(below_.fd, SHUT_WR);
   }
   std::error_code error_below(int number) const noexcept {
     return below_.other != nullptr ? below_.other->error_of(number) : error_from_errno(number);

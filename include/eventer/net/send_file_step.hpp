@@ -14,7 +14,7 @@ struct send_file_step : step_of<std::size_t> {
     if (size == 0) return attempt::done();
     if (!to.is_socket() || to.other() != nullptr) return attempt::failed(EOPNOTSUPP);
     const ssize_t sent =
-        without_pipe_signal([&] { return system::sendfile(to.fd(), file, static_cast<off_t>(offset), size); }, size);
+        without_pipe_signal([&] { return syscalls::sendfile(to.fd(), file, static_cast<off_t>(offset), size); }, size);
     if (EVENTER_UNLIKELY(sent < 0 && (errno == EINVAL || errno == ENOSYS))) return attempt::failed(EOPNOTSUPP);
     return attempt_of_write(to, sent);
   }

@@ -29,7 +29,7 @@ class service_notice {
     to_ = *address;
     const char* const pid = std::getenv("WATCHDOG_PID");
     const char* const period = std::getenv("WATCHDOG_USEC");
-    if (period != nullptr && (pid == nullptr || number(pid) == system::process_id()) && number(period) > 0)
+    if (period != nullptr && (pid == nullptr || number(pid) == syscalls::process_id()) && number(period) > 0)
       watchdog_ = std::chrono::microseconds(number(period));
   }
 
@@ -57,9 +57,9 @@ class service_notice {
       state += "STATUS=";
       for (const char each : status) state += each == '\n' ? ' ' : each;
     }
-    const unique_fd socket(system::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    if (!socket || system::connect(socket.get(), to_.data(), to_.size()) != 0 ||
-        system::send(socket.get(), state.data(), state.size(), MSG_NOSIGNAL) < 0)
+    const unique_fd socket(syscalls::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (!socket || syscalls::connect(socket.get(), to_.data(), to_.size()) != 0 ||
+        syscalls::send(socket.get(), state.data(), state.size(), MSG_NOSIGNAL) < 0)
       log(log_level::error, "a notice to %s: %s", to_.to_string().c_str(), error_from_errno(errno).message().c_str());
   }
   static long long number(std::string_view text) noexcept {

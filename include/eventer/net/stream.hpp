@@ -134,7 +134,7 @@ class stream {
     if (!usable()) return errc::closed;
     if (transport* const other = descriptor_->other(); other != nullptr)
       return other->shutdown_write() == 0 ? std::error_code() : other->error_of(errno);
-    if (system::shutdown(descriptor_->fd(), SHUT_WR) != 0) return error_from_errno(errno);
+    if (syscalls::shutdown(descriptor_->fd(), SHUT_WR) != 0) return error_from_errno(errno);
     return {};
   }
 

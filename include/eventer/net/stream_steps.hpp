@@ -40,9 +40,9 @@ ssize_t without_pipe_signal(const Write& write, std::size_t asked = 0) {
 }
 
 inline ssize_t write_without_signal(const descriptor& to, const void* data, std::size_t size) {
-  if (EVENTER_LIKELY(to.is_socket())) return system::send(to.fd(), data, size, MSG_NOSIGNAL);
+  if (EVENTER_LIKELY(to.is_socket())) return syscalls::send(to.fd(), data, size, MSG_NOSIGNAL);
   if (transport* const other = to.other(); other != nullptr) return other->write(data, size);
-  return without_pipe_signal([&] { return system::write(to.fd(), data, size); });
+  return without_pipe_signal([&] { return syscalls::write(to.fd(), data, size); });
 }
 // A unix socket gives no more than the bytes that descriptors were sent along with, whatever is behind them. They are
 // not taken, and the kernel says so.
@@ -51,15 +51,15 @@ EVENTER_NOINLINE inline ssize_t read_from_local(descriptor& from, void* data, st
   msghdr message{};
   message.msg_iov = &part;
   message.msg_iovlen = 1;
-  const ssize_t got = system::recvmsg(from.fd(), &message, 0);
+  const ssize_t got = syscalls::recvmsg(from.fd(), &message, 0);
   if (got > 0 && (message.msg_flags & MSG_CTRUNC) != 0) from.note_descriptors_came();
   return got;
 }
 inline ssize_t read_from(descriptor& from, void* data, std::size_t size) {
   if (EVENTER_UNLIKELY(from.is_made_here_local())) return read_from_local(from, data, size);
-  if (EVENTER_LIKELY(from.is_socket())) return system::recv(from.fd(), data, size, 0);
+  if (EVENTER_LIKELY(from.is_socket())) return syscalls::recv(from.fd(), data, size, 0);
   if (transport* const other = from.other(); other != nullptr) return other->read(data, size);
-  return system::read(from.fd(), data, size);
+  return syscalls::read(from.fd(), data, size);
 }
 
 // What lies in the loop's scratch buffer does not survive a wait: it goes to the heap first. (Steps lie in the frames
@@ -92,9 +92,10 @@ struct step_of {
 };
 
 inline std::error_code set_non_blocking(int fd) noexcept {
-  const int flags = system::fcntl(fd, F_GETFL);
+  const int flags = syscalls::fcntl(fd, F_GETFL);
   if (flags < 0) return error_from_errno(errno);
-  if ((flags & O_NONBLOCK) == 0 && system::fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0) return error_from_errno(errno);
+  if ((flags & O_NONBLOCK) == 0 && syscalls::fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0)
+    return error_from_errno(errno);
   return {};
 }
 
@@ -130,17 +131,17 @@ EVENTER_ALWAYS_INLINE attempt try_write(descriptor& to, const void* from, std::s
 // What follows at once is sent along with it: the kernel waits for that, for 200 ms at most.
 inline attempt try_write_before_more(descriptor& to, const void* from, std::size_t size) {
   if (!to.is_socket()) return try_write(to, from, size);
-  return attempt_of_write(to, system::send(to.fd(), from, size, MSG_NOSIGNAL | MSG_MORE));
+  return attempt_of_write(to, syscalls::send(to.fd(), from, size, MSG_NOSIGNAL | MSG_MORE));
 }
 // Several buffers with one system call. Requires: no transport.
 inline attempt try_write_gathered(descriptor& to, iovec* parts, std::size_t count) {
   if (EVENTER_UNLIKELY(!to.is_socket()))
     return attempt_of_write(
-        to, without_pipe_signal([&] { return system::writev(to.fd(), parts, static_cast<int>(count)); }));
+        to, without_pipe_signal([&] { return syscalls::writev(to.fd(), parts, static_cast<int>(count)); }));
   msghdr message{};
   message.msg_iov = parts;
   message.msg_iovlen = count;
-  return attempt_of_write(to, system::sendmsg(to.fd(), &message, MSG_NOSIGNAL));
+  return attempt_of_write(to, syscalls::sendmsg(to.fd(), &message, MSG_NOSIGNAL));
 }
 // Two buffers, or only the first of them, likewise.
 inline attempt try_write_two(descriptor& to, const_buffer first, const_buffer second) {
@@ -242,7 +243,7 @@ struct read_scattered_step : step_of<std::size_t> {
     }
     if (count == 0) return attempt::done();
     if (from.known_empty()) return attempt::wait_readable();
-    const ssize_t got = system::readv(from.fd(), parts, static_cast<int>(count));
+    const ssize_t got = syscalls::readv(from.fd(), parts, static_cast<int>(count));
     if (EVENTER_LIKELY(got > 0)) {
       from.note_unanswered();
       if (!from.is_made_here_local()) from.note_read(asked, static_cast<std::size_t>(got));  // see read_from_local

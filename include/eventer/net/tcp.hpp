@@ -72,7 +72,7 @@ class tcp_stream : public stream {
   io_result<void> set_no_delay(bool on) {
     const int value = on ? 1 : 0;
     if (!is_open()) return errc::closed;
-    if (system::setsockopt(native_handle(), IPPROTO_TCP, TCP_NODELAY, &value, sizeof value) != 0)
+    if (syscalls::setsockopt(native_handle(), IPPROTO_TCP, TCP_NODELAY, &value, sizeof value) != 0)
       return error_from_errno(errno);
     return {};
   }

@@ -64,14 +64,14 @@ class basic_datagram_socket {
   // AF_UNIX. Errors: bad_address for a family of the other kind.
   static io_result<basic_datagram_socket> open(int family) {
     if (!Kind::speaks(family)) return errc::bad_address;
-    const int fd = system::socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    const int fd = syscalls::socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) return error_from_errno(errno);
     return made_of(fd);
   }
   // Two unix sockets that are connected to each other.
   static io_result<std::pair<basic_datagram_socket, basic_datagram_socket>> pair() requires(Kind::speaks(AF_UNIX)) {
     int ends[2];
-    if (system::socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) != 0)
+    if (syscalls::socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) != 0)
       return error_from_errno(errno);
     return std::pair(made_of(ends[0]), made_of(ends[1]));
   }
@@ -82,10 +82,10 @@ class basic_datagram_socket {
   }
 
   io_result<void> bind_to(const endpoint& where) {
-    return answer([&](int fd) { return system::bind(fd, where.data(), where.size()); });
+    return answer([&](int fd) { return syscalls::bind(fd, where.data(), where.size()); });
   }
   io_result<void> connect_to(const endpoint& peer) {
-    return answer([&](int fd) { return system::connect(fd, peer.data(), peer.size()); });
+    return answer([&](int fd) { return syscalls::connect(fd, peer.data(), peer.size()); });
   }
 
   // Every call that waits takes a time limit: a duration, which counts from when the call first has to wait, or a
@@ -197,7 +197,7 @@ class basic_datagram_socket {
     return {};
   }
   io_result<void> set(int level, int name, int value) {
-    return answer([&](int fd) { return system::setsockopt(fd, level, name, &value, sizeof value); });
+    return answer([&](int fd) { return syscalls::setsockopt(fd, level, name, &value, sizeof value); });
   }
   template <class Step>
   detail::descriptor_operation<Step> operation(Step&& step, time_limit limit) {

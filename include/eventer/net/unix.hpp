@@ -55,14 +55,14 @@ class unix_stream : public stream {
   // Two streams that are connected to each other. Errors: what socketpair answers.
   static io_result<std::pair<unix_stream, unix_stream>> pair() {
     int ends[2];
-    if (system::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) != 0)
+    if (syscalls::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) != 0)
       return error_from_errno(errno);
     return std::pair(made_here(ends[0]), made_here(ends[1]));
   }
   // A pipe: what is written to the second can be read from the first. Errors: what pipe answers.
   static io_result<std::pair<unix_stream, unix_stream>> pipe() {
     int ends[2];
-    if (system::pipe2(ends, O_NONBLOCK | O_CLOEXEC) != 0) return error_from_errno(errno);
+    if (syscalls::pipe2(ends, O_NONBLOCK | O_CLOEXEC) != 0) return error_from_errno(errno);
     return std::pair(unix_stream(std::make_unique<descriptor>(ends[0], descriptor::origin::adopted)),
                      unix_stream(std::make_unique<descriptor>(ends[1], descriptor::origin::adopted)));
   }

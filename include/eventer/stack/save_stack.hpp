@@ -63,7 +63,7 @@ class save_stack_pool {
     bytes_in_use_ -= block_bytes(block, which);
     if (which == mapped_class) {
       mapping* const header = mapping_of(block);
-      return system::unmap_memory(header, header->bytes);
+      return syscalls::unmap_memory(header, header->bytes);
     }
     chunk& here = *static_cast<chunk*>(chunk_source::chunk_of(block));
     *reinterpret_cast<char**>(block) = here.free;
@@ -98,9 +98,9 @@ class save_stack_pool {
   }
 
   char* map(std::size_t bytes) noexcept {
-    const std::size_t page = system::page_size();
+    const std::size_t page = syscalls::page_size();
     const std::size_t total = (bytes + mapping_header + page - 1) / page * page;
-    void* const memory = system::map_memory(total);
+    void* const memory = syscalls::map_memory(total);
     if (memory == nullptr) return nullptr;
     ::new (memory) mapping{total};
     return static_cast<char*>(memory) + mapping_header;

@@ -11,7 +11,7 @@
 #include <utility>
 
 #include "eventer/base/result.hpp"
-#include "eventer/base/system.hpp"
+#include "eventer/base/syscalls.hpp"
 #include "eventer/context/sanitizer.hpp"
 #include "eventer/stack/copy.hpp"
 
@@ -27,14 +27,14 @@ class stack_memory {
   // refuses the mapping (not_enough_memory also when the process has reached vm.max_map_count: a guarded stack takes
   // two mappings).
   explicit stack_memory(std::size_t bytes) {
-    const std::size_t page = system::page_size();
+    const std::size_t page = syscalls::page_size();
     guard_ = (guard_bytes + page - 1) / page * page;
     bytes_ = (bytes + page - 1) / page * page;
-    memory_ = static_cast<char*>(system::map_memory(mapped(), MAP_NORESERVE | MAP_STACK));
+    memory_ = static_cast<char*>(syscalls::map_memory(mapped(), MAP_NORESERVE | MAP_STACK));
     if (memory_ == nullptr) throw_error(error_from_errno(errno), "mapping a coroutine stack");
-    if (system::protect(memory_, guard_, PROT_NONE) != 0) {
+    if (syscalls::protect(memory_, guard_, PROT_NONE) != 0) {
       const int error = errno;
-      system::unmap_memory(memory_, mapped());
+      syscalls::unmap_memory(memory_, mapped());
       memory_ = nullptr;
       throw_error(error_from_errno(error), "protecting the guard of a coroutine stack (see vm.max_map_count)");
     }
@@ -56,7 +56,7 @@ class stack_memory {
     if (memory_ == nullptr) return;
     context::valgrind_deregister_stack(valgrind_id_);
     context::unpoison_memory(bottom(), bytes_);
-    system::unmap_memory(memory_, mapped());
+    syscalls::unmap_memory(memory_, mapped());
   }
 
   char* bottom() const noexcept { return memory_ + guard_; }
@@ -81,7 +81,7 @@ class stack_memory {
     context::poison_memory(low, bytes);
     return true;
 #else
-    return system::protect(bottom(), bytes_, PROT_NONE) == 0;
+    return syscalls::protect(bottom(), bytes_, PROT_NONE) == 0;
 #endif
   }
   bool open() noexcept {
@@ -91,7 +91,7 @@ class stack_memory {
     std::memset(kept().contents(bytes_), 0, bytes);
     return true;
 #else
-    return system::protect(bottom(), bytes_, PROT_READ | PROT_WRITE) == 0;
+    return syscalls::protect(bottom(), bytes_, PROT_READ | PROT_WRITE) == 0;
 #endif
   }
 

@@ -96,7 +96,7 @@ class client_handshake {
  private:
   bool make_key() {
     std::array<char, 16> bytes;
-    if (!system::random_bytes(bytes.data(), bytes.size())) return false;
+    if (!syscalls::random_bytes(bytes.data(), bytes.size())) return false;
     key_ = base64({bytes.data(), bytes.size()});
     return true;
   }

@@ -12,7 +12,7 @@
 #include <string>
 #include <string_view>
 
-#include "eventer/base/system.hpp"
+#include "eventer/base/syscalls.hpp"
 #include "eventer/websocket/frame_receiver.hpp"
 
 namespace eventer::inline EVENTER_ABI::http::detail {
@@ -76,7 +76,7 @@ class frame_sender {
   }
   // RFC 6455 5.3: nobody may be able to guess it, or a page could write what a proxy takes for a request.
   static int make_mask(std::uint8_t* into, std::size_t size, void*) noexcept {
-    return system::random_bytes(into, size) ? 0 : -1;
+    return syscalls::random_bytes(into, size) ? 0 : -1;
   }
 
   static constexpr std::size_t longest_head = 14;

@@ -49,7 +49,7 @@ class idle_watch : public std::enable_shared_from_this<idle_watch> {
   void look() {
     const duration left = limit_ - duration(ticks(clock::now()) - last_.load(std::memory_order_relaxed));
     if (left > duration::zero()) return look_after(left);
-    if (cookie_ != 0 && cookie_of(fd_) == cookie_) (void)system::shutdown(fd_, SHUT_RDWR);
+    if (cookie_ != 0 && cookie_of(fd_) == cookie_) (void)syscalls::shutdown(fd_, SHUT_RDWR);
   }
 
   event_loop* const loop_;  // loops are never destroyed

@@ -18,7 +18,7 @@
 #include <cstdlib>
 
 #include "eventer/base/config.hpp"
-#include "eventer/base/system.hpp"
+#include "eventer/base/syscalls.hpp"
 #include "eventer/compat/detail/log_streams.hpp"
 
 namespace eventer::inline EVENTER_ABI::compat {
@@ -71,7 +71,7 @@ class log_line {
     }
     std::size_t written = 0;
     while (written < size_) {
-      const ssize_t count = system::write(STDERR_FILENO, text_ + written, size_ - written);
+      const ssize_t count = syscalls::write(STDERR_FILENO, text_ + written, size_ - written);
       if (count <= 0) break;
       written += static_cast<std::size_t>(count);
     }

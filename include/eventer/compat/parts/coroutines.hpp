@@ -63,7 +63,7 @@ inline time_limit limit_or(const timeval* given, time_limit otherwise) noexcept 
 struct accept_step : detail::step_of<std::size_t> {
   accept_step(sockaddr* a, socklen_t* l) noexcept : address(a), length(l) {}
   detail::attempt try_once(descriptor& socket) const {
-    const int fd = system::accept4(socket.fd(), address, length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    const int fd = syscalls::accept4(socket.fd(), address, length, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (EVENTER_LIKELY(fd >= 0)) return detail::attempt::done(static_cast<std::size_t>(fd));
     if (errno == ECONNABORTED || errno == EINTR) return detail::attempt::again_at();
     return detail::would_block(errno) ? detail::attempt::wait_readable() : detail::attempt::failed(errno);
@@ -87,7 +87,7 @@ struct connect_step : detail::step_of<std::size_t> {
       if (::getpeername(socket.fd(), reinterpret_cast<sockaddr*>(&peer), &size) == 0) return detail::attempt::done();
       return detail::attempt::wait_writable();  // woken in vain
     }
-    if (system::connect(socket.fd(), address, length) == 0) return detail::attempt::done();
+    if (syscalls::connect(socket.fd(), address, length) == 0) return detail::attempt::done();
     return errno == EINPROGRESS || errno == EALREADY || errno == EINTR ? detail::attempt::wait_writable()
                                                                        : detail::attempt::failed(errno);
   }
@@ -273,7 +273,7 @@ int eventer_aco_close(eventer_aco_t e) {
     errno = EBADFD;
     return -1;
   }
-  if (which.io->not_adopted) return eventer::system::close(fd);
+  if (which.io->not_adopted) return eventer::syscalls::close(fd);
   which.io->stream.close();
   return 0;
 }

@@ -36,12 +36,12 @@ inline int would_block(ssize_t result, int wanted, int* mask) noexcept {
 // Both directions end at once, whoever else has the file open; closing it may take its time where the program has asked
 // for that (SO_LINGER), and is a job then.
 inline void end_descriptor(int fd) {
-  (void)system::shutdown(fd, SHUT_RDWR);
+  (void)syscalls::shutdown(fd, SHUT_RDWR);
   linger how{};
   socklen_t size = sizeof how;
   if (::getsockopt(fd, SOL_SOCKET, SO_LINGER, &how, &size) == 0 && how.l_onoff != 0 && how.l_linger > 0)
-    if (!job_queue::files().post_at_once([fd] { system::close(fd); })) return;
-  system::close(fd);
+    if (!job_queue::files().post_at_once([fd] { syscalls::close(fd); })) return;
+  syscalls::close(fd);
 }
 
 }  // namespace eventer::inline EVENTER_ABI::compat
@@ -55,7 +55,7 @@ int eventer_read(eventer_t e, void* buff, size_t len, int* mask) {
   if (e->io != nullptr && e->io->stream.is_open())
     return compat::layered(eventer::detail::try_read(*e->io->stream.file(), buff, len), *e->io, EVENTER_READ, mask);
   ssize_t got;
-  do got = eventer::system::read(e->fd, buff, len);
+  do got = eventer::syscalls::read(e->fd, buff, len);
   while (got < 0 && errno == EINTR);
   return compat::would_block(got, EVENTER_READ, mask);
 }
@@ -67,15 +67,15 @@ int eventer_write(eventer_t e, const void* buff, size_t len, int* mask) {
     return compat::layered(eventer::detail::try_write(*e->io->stream.file(), buff, len), *e->io, EVENTER_WRITE, mask);
   ssize_t written;
   do {
-    written = eventer::system::send(e->fd, buff, len, MSG_NOSIGNAL);
-    if (written < 0 && errno == ENOTSOCK) written = eventer::system::write(e->fd, buff, len);
+    written = eventer::syscalls::send(e->fd, buff, len, MSG_NOSIGNAL);
+    if (written < 0 && errno == ENOTSOCK) written = eventer::syscalls::write(e->fd, buff, len);
   } while (written < 0 && errno == EINTR);
   return compat::would_block(written, EVENTER_WRITE, mask);
 }
 int eventer_accept(eventer_t e, struct sockaddr* addr, socklen_t* len, int* mask) {
   if (e->is_aco) return eventer_aco_accept(reinterpret_cast<eventer_aco_t>(e), addr, len, nullptr);
   int fd;
-  do fd = eventer::system::accept4(e->fd, addr, len, SOCK_CLOEXEC);
+  do fd = eventer::syscalls::accept4(e->fd, addr, len, SOCK_CLOEXEC);
   while (fd < 0 && errno == EINTR);
   return eventer::compat::would_block(fd, EVENTER_READ, mask);
 }
@@ -99,12 +99,12 @@ int eventer_close(eventer_t e, int* mask) {
   return 0;
 }
 int eventer_set_fd_nonblocking(int fd) {
-  const int flags = eventer::system::fcntl(fd, F_GETFL);
-  return flags < 0 || eventer::system::fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ? -1 : 0;
+  const int flags = eventer::syscalls::fcntl(fd, F_GETFL);
+  return flags < 0 || eventer::syscalls::fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ? -1 : 0;
 }
 int eventer_set_fd_blocking(int fd) {
-  const int flags = eventer::system::fcntl(fd, F_GETFL);
-  return flags < 0 || eventer::system::fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0 ? -1 : 0;
+  const int flags = eventer::syscalls::fcntl(fd, F_GETFL);
+  return flags < 0 || eventer::syscalls::fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0 ? -1 : 0;
 }
 
 }  // extern "C"

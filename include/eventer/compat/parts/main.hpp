@@ -10,7 +10,7 @@
 #include <string>
 
 #include "eventer/base/quoted.hpp"
-#include "eventer/base/system.hpp"
+#include "eventer/base/syscalls.hpp"
 #include "eventer/base/unique_fd.hpp"
 #include "eventer/compat/detail/configuration.hpp"
 #include "eventer/compat/detail/log_streams.hpp"
@@ -22,9 +22,9 @@ namespace eventer::inline EVENTER_ABI::compat {
 // Returns 0, or the errno that says why the file can't be read.
 inline int why_unreadable(const std::string& path) noexcept {
   // A FIFO without a writer would block in open().
-  const unique_fd file(system::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  const unique_fd file(syscalls::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat status {};
-  if (!file || system::fstat(file.get(), &status) != 0) return errno;
+  if (!file || syscalls::fstat(file.get(), &status) != 0) return errno;
   if (S_ISDIR(status.st_mode)) return EISDIR;
   return S_ISREG(status.st_mode) ? 0 : EINVAL;
 }

@@ -19,13 +19,13 @@ namespace detail {
 
 class signalfd_source final : public signal_source {
  public:
-  explicit signalfd_source(const sigset_t& which) : fd_(system::signalfd(-1, &which, SFD_NONBLOCK | SFD_CLOEXEC)) {
+  explicit signalfd_source(const sigset_t& which) : fd_(syscalls::signalfd(-1, &which, SFD_NONBLOCK | SFD_CLOEXEC)) {
     if (!fd_) throw_error(error_from_errno(errno), "signalfd");
   }
   int fd() const noexcept override { return fd_.get(); }
   int take() noexcept override {
     signalfd_siginfo one;
-    return system::read(fd_.get(), &one, sizeof one) == sizeof one ? static_cast<int>(one.ssi_signo) : 0;
+    return syscalls::read(fd_.get(), &one, sizeof one) == sizeof one ? static_cast<int>(one.ssi_signo) : 0;
   }
 
  private:
@@ -63,7 +63,7 @@ class epoll_reactor final : public reactor {
 
   void remove(int fd) noexcept override {
     epoll_event ignored{};
-    system::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, &ignored);
+    syscalls::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, &ignored);
   }
 
   std::span<const reactor_event> wait(time_point deadline) override {
@@ -87,16 +87,16 @@ class epoll_reactor final : public reactor {
 
   void wake() noexcept override {
     const std::uint64_t one = 1;
-    system::write(wakeup_.get(), &one, sizeof one);
+    syscalls::write(wakeup_.get(), &one, sizeof one);
   }
 
   std::error_code rebuild() override {
-    const pid_t here = system::process_id();
+    const pid_t here = syscalls::process_id();
     const bool first_here = owner_ != here;  // just made, or in a forked child: its parent goes on using the eventfd
-    unique_fd fresh(system::epoll_create1(EPOLL_CLOEXEC)), wakeup;
+    unique_fd fresh(syscalls::epoll_create1(EPOLL_CLOEXEC)), wakeup;
     if (!fresh) return error_from_errno(errno);
     if (first_here) {
-      wakeup.reset(system::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+      wakeup.reset(syscalls::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
       if (!wakeup) return error_from_errno(errno);
     }
     if (const std::error_code error =
@@ -120,7 +120,7 @@ class epoll_reactor final : public reactor {
 
   int native_handle() override {
     if (!outer_) {
-      unique_fd fresh(system::epoll_create1(EPOLL_CLOEXEC));
+      unique_fd fresh(syscalls::epoll_create1(EPOLL_CLOEXEC));
       const std::error_code error =
           fresh ? control(fresh, EPOLL_CTL_ADD, epoll_.get(), EPOLLIN, 0) : error_from_errno(errno);
       if (error) throw_error(error, "epoll_create1 for a loop inside another one");
@@ -138,7 +138,7 @@ class epoll_reactor final : public reactor {
       time.it_value.tv_sec = std::chrono::duration_cast<std::chrono::seconds>(since_boot).count();
       time.it_value.tv_nsec = std::chrono::nanoseconds(since_boot % std::chrono::seconds(1)).count();
     }
-    if (system::timerfd_settime(timer_.get(), TFD_TIMER_ABSTIME, &time) != 0)
+    if (syscalls::timerfd_settime(timer_.get(), TFD_TIMER_ABSTIME, &time) != 0)
       throw_error(error_from_errno(errno), "timerfd_settime for a loop's deadline");
     announced_ = deadline;
   }
@@ -166,17 +166,17 @@ class epoll_reactor final : public reactor {
     epoll_event event{};
     event.events = events;
     event.data.u64 = token;
-    return system::epoll_ctl(set.get(), operation, fd, &event) == 0 ? std::error_code() : error_from_errno(errno);
+    return syscalls::epoll_ctl(set.get(), operation, fd, &event) == 0 ? std::error_code() : error_from_errno(errno);
   }
 
   int wait_for_events(time_point deadline) noexcept {
     const int room = static_cast<int>(events_.size());
-    if (deadline == no_deadline) return system::epoll_wait(epoll_.get(), events_.data(), room, -1);
+    if (deadline == no_deadline) return syscalls::epoll_wait(epoll_.get(), events_.data(), room, -1);
     const time_point now = deadline == time_point::min() ? deadline : clock::now();
-    if (deadline <= now) return system::epoll_wait(epoll_.get(), events_.data(), room, 0);
+    if (deadline <= now) return syscalls::epoll_wait(epoll_.get(), events_.data(), room, 0);
     const duration left = deadline - now;
     if (has_pwait2_) {
-      const int count = system::epoll_pwait2(epoll_.get(), events_.data(), room, left);
+      const int count = syscalls::epoll_pwait2(epoll_.get(), events_.data(), room, left);
       if (count >= 0 || (errno != ENOSYS && errno != EPERM)) return count;
       // Before Linux 5.11, under qemu-user, and where an old container's filter does not know the call.
       has_pwait2_ = false;
@@ -184,14 +184,14 @@ class epoll_reactor final : public reactor {
     // Rounded up: waking early would only mean waiting once more.
     const auto milliseconds = std::chrono::ceil<std::chrono::milliseconds>(left).count();
     constexpr int longest = 1'000'000'000;
-    return system::epoll_wait(epoll_.get(), events_.data(), room,
-                              milliseconds > longest ? longest : static_cast<int>(milliseconds));
+    return syscalls::epoll_wait(epoll_.get(), events_.data(), room,
+                                milliseconds > longest ? longest : static_cast<int>(milliseconds));
   }
 
   // Edge-triggered: being reported to wait() is all that it takes to make it unreadable, and setting it anew makes
   // another edge.
   EVENTER_NOINLINE void make_timer() {
-    unique_fd fresh(system::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+    unique_fd fresh(syscalls::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
     const std::error_code error =
         fresh ? control(epoll_, EPOLL_CTL_ADD, fresh.get(), EPOLLIN | EPOLLET, timer_token) : error_from_errno(errno);
     if (error) throw_error(error, "timerfd for a loop's deadline");
@@ -204,7 +204,7 @@ class epoll_reactor final : public reactor {
       return;
     }
     std::uint64_t count = 0;
-    system::read(wakeup_.get(), &count, sizeof count);
+    syscalls::read(wakeup_.get(), &count, sizeof count);
   }
 
   unique_fd epoll_, wakeup_, timer_, outer_;

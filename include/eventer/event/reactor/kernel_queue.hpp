@@ -4,7 +4,7 @@
 // must not be closed.
 #pragma once
 
-#include "eventer/base/system.hpp"
+#include "eventer/base/syscalls.hpp"
 
 #if EVENTER_HAS_KQUEUE
 
@@ -47,12 +47,12 @@ class kernel_queue {
   ~kernel_queue() { leave_to_parent(); }
 
   int get() const noexcept { return fd_.get(); }
-  bool is_ours() const noexcept { return fd_ && owner_ == system::process_id(); }
+  bool is_ours() const noexcept { return fd_ && owner_ == syscalls::process_id(); }
 
   std::error_code open() noexcept {
-    owner_ = system::process_id();
-    fd_.reset(system::kqueue());
-    const bool opened = fd_ && system::fcntl(fd_.get(), F_SETFD, FD_CLOEXEC) == 0;
+    owner_ = syscalls::process_id();
+    fd_.reset(syscalls::kqueue());
+    const bool opened = fd_ && syscalls::fcntl(fd_.get(), F_SETFD, FD_CLOEXEC) == 0;
     return opened ? std::error_code() : error_from_errno(errno);
   }
 
@@ -61,7 +61,7 @@ class kernel_queue {
   std::error_code change(std::array<knote_change, N>& changes, std::size_t count = N) const noexcept {
     for (;;) {
       const int size = static_cast<int>(count);
-      if (system::kevent(fd_.get(), changes.data(), size, changes.data(), size, nullptr) >= 0) return {};
+      if (syscalls::kevent(fd_.get(), changes.data(), size, changes.data(), size, nullptr) >= 0) return {};
       if (errno != EINTR) return error_from_errno(errno);
     }
   }

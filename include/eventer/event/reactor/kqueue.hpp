@@ -6,7 +6,7 @@
 // changes under lock_ alone.
 #pragma once
 
-#include "eventer/base/system.hpp"
+#include "eventer/base/syscalls.hpp"
 
 #if EVENTER_HAS_KQUEUE
 
@@ -50,7 +50,7 @@ class kqueue_reactor final : public reactor {
     const bool limited = time_left(deadline, limit);
     const std::size_t owed = std::min(owed_.size(), batch / 2);
     const int room = static_cast<int>(batch - owed);
-    const int count = system::kevent(kqueue_.get(), nullptr, 0, events_.data(), room, limited ? &limit : nullptr);
+    const int count = syscalls::kevent(kqueue_.get(), nullptr, 0, events_.data(), room, limited ? &limit : nullptr);
     if (count < 0 && errno != EINTR) throw_error(error_from_errno(errno), "kevent");
     reported_count_ = 0;
     for (int i = 0; i < count; ++i) take(events_[static_cast<std::size_t>(i)]);

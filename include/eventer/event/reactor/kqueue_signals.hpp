@@ -4,7 +4,7 @@
 // that was taken is pending no more, or it would act when it is unblocked.
 #pragma once
 
-#include "eventer/base/system.hpp"
+#include "eventer/base/syscalls.hpp"
 
 #if EVENTER_HAS_KQUEUE
 
@@ -34,7 +34,7 @@ class kqueue_signals final : public signal_source {
     for (;;) {
       knote_change event{};
       const timespec now{};
-      const int count = system::kevent(queue_.get(), nullptr, 0, &event, 1, &now);
+      const int count = syscalls::kevent(queue_.get(), nullptr, 0, &event, 1, &now);
       if (count < 0 && errno == EINTR) continue;
       if (count <= 0) return 0;
       int number = static_cast<int>(event.ident);

@@ -1,7 +1,7 @@
 // The one place where layers 0-5 make system calls. Each call retries EINTR where the kernel says it may be retried.
 //
-// A test can put a function into `system::fault_hook` that makes a chosen call fail with a chosen errno, or that counts
-// calls. The hook is one thread-local pointer; looking at it costs less than a nanosecond beside a system call.
+// A test can put a function into `syscalls::fault_hook` that makes a chosen call fail with a chosen errno, or that
+// counts calls. The hook is one thread-local pointer; looking at it costs less than a nanosecond beside a system call.
 #pragma once
 
 #include <fcntl.h>
@@ -44,7 +44,7 @@
 #include "eventer/base/clock.hpp"
 #include "eventer/base/leak_roots.hpp"
 
-namespace eventer::inline EVENTER_ABI::system {
+namespace eventer::inline EVENTER_ABI::syscalls {
 
 // clang-format off
 enum class call {
@@ -391,4 +391,4 @@ inline std::size_t page_size() noexcept {
   return size;
 }
 
-}  // namespace eventer::inline EVENTER_ABI::system
+}  // namespace eventer::inline EVENTER_ABI::syscalls
