@@ -935,6 +935,42 @@ REACTOR_TEST("after a fork the child makes its own set and does not disturb its 
   CHECK(has(next_report(*loop, 7), io_mask::write));
 }
 
+std::atomic<int> stage_of_waker{0};
+
+REACTOR_TEST("a child that is forked while another thread is inside wake() can wake its own reactor") {
+  if (EVENTER_TSAN) EVENTER_SKIP("ThreadSanitizer's runtime locks are held in such a child");
+  const child_result parent = run_in_child([] {
+    static const auto loop = tested_reactor::make();
+    stage_of_waker = 0;
+    std::thread waker([] {
+      eventer::syscalls::fault_hook = [](call which) {
+        if (which == call::write || which == call::kevent) {
+          stage_of_waker = 1;
+          while (stage_of_waker != 2) ::sched_yield();
+        }
+        return 0;
+      };
+      loop->wake();
+      eventer::syscalls::fault_hook = nullptr;
+    });
+    while (stage_of_waker != 1) ::sched_yield();
+    const pid_t child = ::fork();
+    if (child == 0) {
+      ::alarm(20);
+      loop->wake();  // nothing of the parent's, and no dead lock
+      if (loop->rebuild()) ::_exit(1);
+      loop->wake();
+      ::_exit(readable(loop->native_handle()) ? 42 : 2);
+    }
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    stage_of_waker = 2;
+    waker.join();
+    ::_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 3);
+  });
+  CHECK(parent.exit_status == 42);
+}
+
 #if EVENTER_EXCEPTIONS
 
 REACTOR_TEST("a wait that the kernel refuses throws, and the next one works") {

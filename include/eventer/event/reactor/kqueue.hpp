@@ -3,7 +3,7 @@
 // It needs EV_RECEIPT, EVFILT_USER and NOTE_NSECONDS, which these have in common. Where there is no EVFILT_EXCEPT, as
 // on FreeBSD, urgent data is not told. What must not be broken: an existing knote keeps the EV_CLEAR or EV_ONESHOT that
 // it was made with, so whoever wants it otherwise deletes it first; and wake() reads kqueue_ on other threads, so it
-// changes under lock_ alone.
+// changes under in_use_ alone. That may have been set for ever where a process forked: the child looks at mark_ first.
 #pragma once
 
 #include "eventer/base/syscalls.hpp"
@@ -12,10 +12,12 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <climits>
 #include <mutex>
 #include <vector>
 
+#include "eventer/base/process_mark.hpp"
 #include "eventer/base/result.hpp"
 #include "eventer/event/reactor/kernel_queue.hpp"
 #include "eventer/event/reactor/kqueue_signals.hpp"
@@ -61,7 +63,8 @@ class kqueue_reactor final : public reactor {
   }
 
   void wake() noexcept override {
-    const std::lock_guard<std::mutex> hold(lock_);
+    if (EVENTER_UNLIKELY(mark_.forked())) return;  // this process has no kqueue yet
+    const std::lock_guard<flag_lock> hold(in_use_);
     (void)kqueue_.change(detail::make_change(0, EVFILT_USER, 0, NOTE_TRIGGER));
   }
 
@@ -77,8 +80,12 @@ class kqueue_reactor final : public reactor {
         return error;
       if (const std::error_code error = set_timer(fresh, announced_)) return error;
     }
+    if (mark_.forked()) {
+      mark_.renew();
+      in_use_.unlock();  // whoever held it is a thread of the parent's; here there is none
+    }
     {
-      const std::lock_guard<std::mutex> hold(lock_);
+      const std::lock_guard<flag_lock> hold(in_use_);
       kqueue_ = std::move(fresh);
     }
     owed_.clear();
@@ -106,6 +113,21 @@ class kqueue_reactor final : public reactor {
   static constexpr std::size_t batch = 256;
   static constexpr duration longest = std::chrono::seconds(1'000'000);  // FreeBSD refuses what overflows its clock
   using changes = std::array<detail::knote_change, 6>;
+
+  // A mutex that may also be unlocked by a forked child, which has not locked it.
+  class flag_lock {
+   public:
+    void lock() noexcept {
+      while (set_.test_and_set(std::memory_order_acquire)) set_.wait(true, std::memory_order_relaxed);
+    }
+    void unlock() noexcept {
+      set_.clear(std::memory_order_release);
+      set_.notify_one();
+    }
+
+   private:
+    std::atomic_flag set_;
+  };
 
   // A regular file at its end is silent for kqueue, where poll and epoll's users expect it to be readable.
 #if defined(NOTE_FILE_POLL)
@@ -250,7 +272,8 @@ class kqueue_reactor final : public reactor {
   }
 
   detail::kernel_queue kqueue_;
-  std::mutex lock_;
+  process_mark mark_;
+  flag_lock in_use_;
   time_point announced_ = no_deadline;  // what the timer is set to, until wait() has seen it
   bool has_parent_ = false;
   std::vector<debt> owed_;
