@@ -81,6 +81,7 @@ TEST_CASE("client: answers to its handshake") {
        bad},
       {"no accept",
        [](const std::string&) { return "HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"s; }, bad},
+      {"HTTP/1.0, which has no upgrades", [](const std::string& key) { return agree(key).replace(7, 1, "0"); }, bad},
       {"an extension",
        [](const std::string& key) { return agree(key, "Sec-WebSocket-Extensions: permessage-deflate\r\n"); }, bad},
       {"a subprotocol that was not offered",
