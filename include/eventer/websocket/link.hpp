@@ -245,6 +245,7 @@ class websocket_link : public counted<std::uint32_t> {
     static bool survives(descriptor&, std::error_code) noexcept { return false; }
     static time_point resume_at() noexcept { return no_deadline; }
     EVENTER_NOINLINE eventer::detail::attempt try_once(descriptor& from) const {
+      if (link.wake_ == time_point::min()) return eventer::detail::attempt::failed(eventer::errc::timed_out);
       if (link.in_ && !link.in_->unread().empty()) return eventer::detail::attempt::done();
       return eventer::detail::try_read(from, event_loop::current().scratch(), event_loop::scratch_bytes);
     }
@@ -286,6 +287,11 @@ class websocket_link : public counted<std::uint32_t> {
     if (close_sent_ || told_draining_) stream_.begin_request();
     wake_ = nearest_limit();
   }
+  // Another coroutine has said a close: who waits to read waits no longer than that allows.
+  void renew_wake() {
+    wake_ = time_point::min();
+    stream_.file()->retry_read();
+  }
   time_point nearest_limit() const noexcept { return std::min({until_, check_at_, idle_at_, close_by_}); }
   // A wait has taken as long as it may.
   void on_time() {
@@ -294,17 +300,19 @@ class websocket_link : public counted<std::uint32_t> {
       fail(eventer::errc::timed_out);
     } else if (idle_at_ <= time) {
       return say_last_word(websocket_close::policy, eventer::errc::timed_out);
-    } else if (until_ > time && check_at_ <= time) {
+    } else if (check_at_ <= time) {
       if (is_pinged_) {
         fail(eventer::errc::timed_out);
       } else {
         is_pinged_ = send_soon(WSLAY_PING, {});
         check_at_ = after(pong_within_);
       }
-    } else {
-      return void(reply_ = reply::timed_out);  // the caller's limit, or a deadline_scope around it
     }
-    if (failure_) reply_ = reply::failure;
+    if (failure_) {
+      reply_ = reply::failure;
+    } else if (until_ <= time) {
+      reply_ = reply::timed_out;  // the caller's limit, or a deadline_scope around it
+    }
   }
 
   incoming& needed_incoming() {
@@ -534,11 +542,12 @@ class websocket_link : public counted<std::uint32_t> {
     }
 
    private:
-    void begin() noexcept {
+    void begin() {
       has_begun_ = true;
-      if (!is_close_) return;
+      if (!is_close_ || link_.close_sent_) return;
       link_.close_sent_ = true;
       link_.close_by_ = by_;
+      if (link_.is_reading_) link_.renew_wake();
     }
     websocket_link& link_;
     const time_point by_ = no_deadline, until_ = no_deadline;
