@@ -18,6 +18,7 @@
 
 #include "eventer/base/counted_ptr.hpp"
 #include "eventer/coro/sync/manual_reset_event.hpp"
+#include "eventer/coro/this_coroutine.hpp"
 #include "eventer/net/any_stream.hpp"
 #include "eventer/websocket/frame_receiver.hpp"
 #include "eventer/websocket/frame_sender.hpp"
@@ -107,6 +108,7 @@ class websocket_link : public counted<std::uint32_t> {
 
   // Out of line, as close(): what they need is not in the frames of handlers that read.
   EVENTER_NOINLINE io_result<void> write(std::uint8_t opcode, std::string_view payload) {
+    (void)this_loop();
     if (opcode == WSLAY_TEXT_FRAME && !is_utf8(payload)) return make_error_code(websocket_errc::bad_text);
     if (const std::error_code failure = why_not_to_write()) return failure;
     const sender mine(*this, no_deadline);
@@ -166,7 +168,13 @@ class websocket_link : public counted<std::uint32_t> {
     const auto ticks = std::chrono::ceil<std::chrono::milliseconds>(limit).count();
     return ticks <= 0 || ticks >= none.count() ? none : limit_time(static_cast<std::uint32_t>(ticks));
   }
-  static time_point now() { return scheduler::current()->now(); }
+  static scheduler& this_loop() {
+    scheduler* const here = scheduler::current();
+    if (EVENTER_UNLIKELY(here == nullptr))
+      broken_rule("a websocket on a thread that runs no loop: hand what is to be sent to the loop that it belongs to");
+    return *here;
+  }
+  static time_point now() { return this_loop().now(); }
   static time_point after(limit_time limit) { return limit == none ? no_deadline : deadline_after(now(), limit); }
 
   // What is said before the end, and what the end is then: the peer has closed, or is refused.
@@ -205,7 +213,7 @@ class websocket_link : public counted<std::uint32_t> {
   };
 
   EVENTER_NOINLINE void begin_read(time_limit limit) {
-    scheduler& here = *scheduler::current();
+    scheduler& here = eventer::detail::suspending_scheduler("a websocket is read outside a coroutine: spawn one");
     reply_ = reply::none;
     until_ = here.within_scope(here.resolve(limit));
     if (std::exchange(had_message_, false)) idle_at_ = after(idle_);
@@ -222,7 +230,7 @@ class websocket_link : public counted<std::uint32_t> {
   // Where another coroutine reads: `busy`, but beside one that closes, and drops what comes, the end.
   EVENTER_NOINLINE io_result<websocket_message> read_beside(time_limit limit) {
     if (!closer_reads_) return eventer::errc::busy;
-    const time_point until = scheduler::current()->resolve(limit);
+    const time_point until = this_loop().resolve(limit);
     while (closer_reads_ && !failure_)
       if (const std::error_code why = wait_for_change(until)) return why;
     return failure_ ? failure_ : make_error_code(eventer::errc::busy);
