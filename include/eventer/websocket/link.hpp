@@ -253,7 +253,7 @@ class websocket_link : public counted<std::uint32_t> {
     static bool survives(descriptor&, std::error_code) noexcept { return false; }
     static time_point resume_at() noexcept { return no_deadline; }
     EVENTER_NOINLINE eventer::detail::attempt try_once(descriptor& from) const {
-      if (link.wake_ == time_point::min()) return eventer::detail::attempt::failed(eventer::errc::timed_out);
+      if (link.waits_too_long_) return eventer::detail::attempt::failed(eventer::errc::timed_out);
       if (link.in_ && !link.in_->unread().empty()) return eventer::detail::attempt::done();
       return eventer::detail::try_read(from, event_loop::current().scratch(), event_loop::scratch_bytes);
     }
@@ -294,10 +294,11 @@ class websocket_link : public counted<std::uint32_t> {
     // From the drain on it is not the server that ends a read, but this.
     if (close_sent_ || told_draining_) stream_.begin_request();
     wake_ = nearest_limit();
+    waits_too_long_ = false;
   }
   // Another coroutine has said a close: who waits to read waits no longer than that allows.
   void renew_wake() {
-    wake_ = time_point::min();
+    waits_too_long_ = true;
     stream_.file()->retry_read();
   }
   time_point nearest_limit() const noexcept { return std::min({until_, check_at_, idle_at_, close_by_}); }
@@ -623,6 +624,7 @@ class websocket_link : public counted<std::uint32_t> {
   reply reply_ = reply::none;  // of the present read
   bool is_reading_ = false, closer_reads_ = false, had_message_ = true;
   bool is_pinged_ = false, close_sent_ = false, told_draining_ = false, lingers_ = false;
+  bool waits_too_long_ = false;  // close_by_ is nearer than wake_, as a reader that waits has it
 };
 
 }  // namespace detail
