@@ -5,8 +5,12 @@
 #include <atomic>
 #include <thread>
 
+#include "configured_listeners.hpp"
 #include "eventer/websocket.hpp"
 #include "rest_client.hpp"
+#if defined(EVENTER_ACO_WITH_TLS)
+#include "../tls/certificates.hpp"
+#endif
 
 using namespace rest_test;
 namespace http = eventer::http;
@@ -549,3 +553,70 @@ TEST_CASE("websocket: the client goes, is cancelled, or says too much") {
   CHECK(queue(one.session, text, "x") == mtev_false);
   CHECK(mtev_http_session_ref_dec(one.session) == mtev_true);
 }
+
+// --- as a listener's type ---
+
+#if defined(EVENTER_ACO_WITH_TLS)
+TEST_CASE("websocket: wss, of a listener with an sslconfig, for a client that verifies it", "[.wss]") {
+  const certificates& files = test_certificates();
+  mtev_http_rest_init();
+  echoes("/wss/");
+  noted& one = notes("/wss/", "^noted$");
+  const captured_streams log;
+  start_configured(stanza("http_rest_api", "ssl = \"on\"\nsslconfig = { certificate_file = \"" + files.certificate() +
+                                               "\", key_file = \"" + files.key() + "\" }\n"));
+  const int port = mtev_listener_port("http_rest_api");
+  REQUIRE(port > 0);
+  const std::string host = "127.0.0.1:" + std::to_string(port);
+  talking([&] {
+    const http::websocket_client_options chats{.socket = {.protocols = {"chat"}}};
+    auto echoing = http::connect_websocket("wss://" + host + "/wss/x", files.client(), chats);
+    REQUIRE(echoing);
+    CHECK(echoing->subprotocol() == "chat");
+    CHECK(eventer::tls::info_of(echoing->stream()) != nullptr);
+    for (const std::size_t size : {0u, 5u, 100'000u, 1'000'000u}) {
+      const std::string sent(size, 's');
+      REQUIRE(echoing->write(sent));
+      const auto got = echoing->read(std::chrono::seconds(100));
+      REQUIRE(got);
+      CHECK((got->data == sent));
+    }
+    CHECK(echoing->close(4000));
+    CHECK(echoing->close_code() == 4000);
+
+    // What a thread queues, while the connection's coroutine waits in a read of TLS.
+    auto noting = http::connect_websocket("wss://" + host + "/wss/noted", files.client(), chats);
+    REQUIRE(noting);
+    REQUIRE(noting->write("here"));
+    REQUIRE(one.opened.wait());
+    std::thread queues([&one] {
+      for (int i = 0; i < 100; ++i) (void)queue(one.session, text, std::to_string(i));
+      (void)queue(one.session, closing, "\x0f\xa1it is over");
+      mtev_http_session_ref_dec(one.session);
+    });
+    for (int i = 0; i < 100; ++i) CHECK(noting->read(std::chrono::seconds(100)).value().data == std::to_string(i));
+    CHECK(noting->read(std::chrono::seconds(100)).error() == eventer::errc::end_of_stream);
+    CHECK(noting->close_code() == 4001);
+    CHECK(noting->close_reason() == "it is over");
+    queues.join();
+    REQUIRE(one.freed.wait());
+    CHECK(one.times_freed == 1);
+
+    // Another CA than the listener's; no TLS at all; an origin that may not.
+    const certificates others;
+    const auto distrusts = http::connect_websocket("wss://" + host + "/wss/x", others.client(), chats);
+    CHECK(distrusts.error().category() == eventer::tls::tls_category());
+    CHECK_FALSE(http::connect_websocket("ws://" + host + "/wss/x", chats));
+    const auto page = [&](const std::string& origin) {
+      const auto made =
+          http::connect_websocket("wss://" + host + "/wss/x", files.client(),
+                                  {.socket = {.protocols = {"chat"}}, .headers = {{"Origin", origin + host}}});
+      return made ? 101 : http::status_of_refusal(made.error());
+    };
+    CHECK(page("https://") == 101);
+    CHECK(page("http://") == 403);
+  });
+}
+// Other tests of the suite have a type of that name.
+TEST_CASE("websocket: wss of a listener, in a process of its own", "[no-emulator]") { CHECK(run_alone("[.wss]") == 0); }
+#endif

@@ -112,6 +112,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       must(frames::read_bytewise(bytes, side, most) == told);
       must(frames::read_split(bytes, size / 2, side, most) == told);
       must(plain_reader(bytes, side, most).tell() == told);
+      // One that was lent to another connection before: behind any beginning of it, of either side.
+      for (const websocket_side before : {websocket_side::server, websocket_side::client}) {
+        frames::reader used(before, 1 << 20);
+        used.feed(bytes.substr(0, size / 2));
+        if (!used.reuse(side, most)) continue;
+        used.feed(bytes);
+        must(used.end() == told);
+      }
     }
   return 0;
 }

@@ -157,6 +157,45 @@ TEST_CASE("an idle connection is closed without a word") {
   });
 }
 
+TEST_CASE("a server that ends a connection reads on for 2 s, and ends sooner where the client has ended") {
+  run_virtually([] {
+    const http::server server = limited({});
+    for (const bool client_ends : {false, true}) {
+      CAPTURE(client_ends);
+      served peer(server);
+      CHECK(peer.ask(get("/", "Connection: close\r\n")).body == "hello");
+      CHECK(peer.ends());
+      CHECK_FALSE(peer.is_over());
+      eventer::sleep_for(1s);
+      CHECK(peer.send("sent before it has seen the end"));
+      eventer::sleep_for(900ms);
+      CHECK_FALSE(peer.is_over());
+      if (client_ends) peer.finish_sending();
+      eventer::sleep_for(client_ends ? 1ms : 101ms);
+      CHECK(peer.is_over());
+    }
+  });
+}
+
+TEST_CASE("it reads no longer than that where the client sends without a pause") {
+  eventer::manual_clock clock;
+  const auto body = [&clock] {
+    const http::server server = limited({});
+    served peer(server, {.capacity = 200 << 20});
+    CHECK(peer.ask(get("/", "Connection: close\r\n")).body == "hello");
+    const auto began = clock.now();
+    const std::string much(5 << 20, 'x');  // more than is read before others have their turn
+    while (!peer.is_over() && since(began) < 10s) {
+      CHECK(peer.send(much));
+      clock.advance(500ms);
+      eventer::yield();
+    }
+    CHECK(peer.is_over());
+    CHECK(since(began) < 3s);
+  };
+  eventer::run(body, {.clock = &clock});
+}
+
 TEST_CASE("the last request that a connection may have says so") {
   run_virtually([] {
     const http::server server = limited({.requests_per_connection = 3});

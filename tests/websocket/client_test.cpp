@@ -1,6 +1,7 @@
 // The client: its handshake, the answers that it takes and does not take, its frames.
 #include <functional>
 
+#include "../child.hpp"
 #include "../one_fault.hpp"
 #include "../tls/certificates.hpp"
 #include "eventer/tls.hpp"
@@ -81,6 +82,7 @@ TEST_CASE("client: answers to its handshake") {
        bad},
       {"no accept",
        [](const std::string&) { return "HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"s; }, bad},
+      {"HTTP/1.0, which has no upgrades", [](const std::string& key) { return agree(key).replace(7, 1, "0"); }, bad},
       {"an extension",
        [](const std::string& key) { return agree(key, "Sec-WebSocket-Extensions: permessage-deflate\r\n"); }, bad},
       {"a subprotocol that was not offered",
@@ -155,6 +157,47 @@ TEST_CASE("client: what can't be meant so is refused before anything is sent") {
     CHECK(none.close().error() == eventer::errc::closed);
     CHECK_FALSE(none.is_open());
   });
+}
+
+TEST_CASE("outside of any loop each call is refused with a sentence") {
+  const auto over = [](const auto& call) {
+    return [call] {
+      http::websocket socket;
+      eventer::run([&] {
+        socket = http::websocket(std::move(eventer::memory_stream_pair().near), http::detail::websocket_side::client,
+                                 {.write_stall = 0s});
+      });
+      call(socket);
+    };
+  };
+  struct outside {
+    const char* sentence;
+    std::function<void()> call;
+  };
+  const outside cases[] = {
+      {"connect_websocket outside a coroutine", [] { (void)http::connect_websocket("ws://127.0.0.1:1/"); }},
+      {"websocket_over outside a coroutine",
+       [] { (void)http::websocket_over(std::move(eventer::memory_stream_pair().near), "a", "/"); }},
+      {"a websocket is read outside a coroutine", over([](http::websocket& socket) { (void)socket.read(); })},
+      {"a websocket on a thread that runs no loop", over([](http::websocket& socket) { (void)socket.write("a"); })},
+      {"a websocket on a thread that runs no loop", over([](http::websocket& socket) { (void)socket.ping(); })},
+      {"a websocket on a thread that runs no loop", over([](http::websocket& socket) { (void)socket.close(); })},
+      {"a websocket is read outside a coroutine",
+       [] {
+         eventer::run([] {
+           const auto socket = std::make_shared<http::websocket>(std::move(eventer::memory_stream_pair().near),
+                                                                 http::detail::websocket_side::client);
+           eventer::event_loop::current().post([socket] { (void)socket->read(); });
+           eventer::sleep_for(1s);
+         });
+       }},
+  };
+  for (const outside& each : cases) {
+    const child_result result = run_in_child(each.call);
+    CAPTURE(each.sentence, result.output);
+    CHECK(result.signal == SIGABRT);
+    CHECK(contains(result.output, each.sentence));
+  }
 }
 
 TEST_CASE("client and server: messages of all sizes both ways, and the end from each side") {

@@ -115,6 +115,31 @@ TEST_CASE("a close that was cancelled before it left leaves the socket open") {
   });
 }
 
+TEST_CASE("a close that is cancelled when it has left is still bounded by close_within for who reads") {
+  run_virtually([] {
+    const auto told = std::make_shared<std::string>();
+    const http::server server(one_socket(
+        [told](http::websocket& socket) {
+          http::websocket* const shared = &socket;
+          auto closes = eventer::spawn([shared] {
+            eventer::sleep_for(1s);
+            (void)shared->close(4000);
+          });
+          auto reads = eventer::spawn([shared, told] { *told += why(shared->read()); });
+          eventer::sleep_for(2s);
+          closes.cancel();
+          (void)closes.try_join();
+          reads.join();
+        },
+        {.ping_every = 0s}));
+    memory_client peer(server);
+    REQUIRE(peer.open() == 101);
+    CHECK(peer.next() == "C<4000 >");
+    eventer::sleep_for(20s);
+    CHECK(*told == "timed out");
+  });
+}
+
 TEST_CASE("close_within is all that a close takes, also behind a peer that reads slowly") {
   run_virtually([] {
     const auto told = std::make_shared<std::string>();

@@ -60,6 +60,14 @@ class reader {
     return told_;
   }
   bool is_over() const noexcept { return over_; }
+  // For another connection, as receivers are lent. False: where this one stands that can't be.
+  bool reuse(eventer::http::detail::websocket_side side, std::size_t most) {
+    if (!receiver_.reset()) return false;
+    receiver_.begin(side, most);
+    told_.clear();
+    over_ = false;
+    return true;
+  }
 
  private:
   void tell(eventer::http::detail::frame_receiver::event what) {

@@ -316,6 +316,33 @@ TEST_CASE("a silent peer is asked, and given up when it does not answer") {
   });
 }
 
+TEST_CASE("a peer is looked after by reads that do not wait, too") {
+  for (const bool answers : {false, true}) {
+    CAPTURE(answers);
+    run_virtually([answers] {
+      const auto told = std::make_shared<std::string>();
+      const http::server server(one_socket(
+          [told](http::websocket& socket) {
+            for (int i = 0; i < 600 && socket.is_open(); ++i) {
+              while (const auto message = socket.read(0s)) *told += message->data;
+              eventer::sleep_for(100ms);
+            }
+            *told += socket.is_open() ? "open" : "gone";
+          },
+          {.ping_every = 10s, .pong_within = 3s}));
+      memory_client peer(server);
+      REQUIRE(peer.open() == 101);
+      REQUIRE(peer.send(text("a")));
+      for (int pings = 0; pings < (answers ? 5 : 1); ++pings) {
+        CHECK(peer.next() == "I<>");
+        if (answers) REQUIRE(peer.send(frame(10, "")));
+      }
+      eventer::sleep_for(30s);
+      CHECK(*told == (answers ? "aopen" : "agone"));
+    });
+  }
+}
+
 TEST_CASE("a read with a limit ends at it and loses nothing; a second reader is refused") {
   run_virtually([] {
     const auto told = std::make_shared<std::string>();

@@ -178,6 +178,9 @@ class descriptor : wait_source {
   // How a wait has ended. Where who.wake says `closed`, nothing of this descriptor is touched: it may be gone.
   std::error_code finish_wait(direction which, wait_node& who);
 
+  // Who waits to read tries again, as at a spurious wake-up.
+  void retry_read() const { wake(reader_); }
+
   // Called by the loop for each event.
   void on_event(io_mask ready) {
     if (EVENTER_UNLIKELY(layered_)) ready = transport_->became_ready(ready);

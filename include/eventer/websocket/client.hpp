@@ -140,8 +140,8 @@ class client_handshake {
     if (head_.status() != 101) return {head_.status(), websocket_refusal_category()};
     const auto protocol = head_.find("Sec-WebSocket-Protocol");
     const auto& offered = with_.socket.protocols;
-    const bool is_right = head_.has_token("Upgrade", "websocket") && head_.has_token("Connection", "Upgrade") &&
-                          count("Sec-WebSocket-Accept") == 1 &&
+    const bool is_right = head_.minor_version() > 0 && head_.has_token("Upgrade", "websocket") &&
+                          head_.has_token("Connection", "Upgrade") && count("Sec-WebSocket-Accept") == 1 &&
                           *head_.find("Sec-WebSocket-Accept") == websocket_accept(key_) &&
                           !head_.find("Sec-WebSocket-Extensions") && count("Sec-WebSocket-Protocol") <= 1 &&
                           (!protocol || std::find(offered.begin(), offered.end(), *protocol) != offered.end());

@@ -1,6 +1,7 @@
 // The opening handshake (RFC 6455 4) from the server's side: whether a request asks for a WebSocket, and may.
 #pragma once
 
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -72,6 +73,12 @@ inline std::string chosen_protocol(const request& asked, const std::vector<std::
   return {};
 }
 
+inline std::size_t count_of(const request& asked, std::string_view name) {
+  std::size_t found = 0;
+  for (std::size_t i = 0; i < asked.header_count(); ++i) found += equals_any_case(asked.header(i).name, name) ? 1u : 0u;
+  return found;
+}
+
 struct handshake_refusal {
   int status = 0;  // 0: none
   const char* sentence = "";
@@ -81,11 +88,11 @@ inline handshake_refusal judge_handshake(request& asked, const websocket_options
   if (asked.method() != "GET" || asked.minor_version() == 0 || !asked.has_token("Upgrade", "websocket") ||
       !asked.has_token("Connection", "Upgrade"))
     return {426, "this is for WebSocket clients: a GET over HTTP/1.1 with Upgrade: websocket\n"};
+  // A proxy or a log in front might go by the other one (RFC 6455 11.3.5, RFC 6454 7.3).
+  for (const char* once : {"Sec-WebSocket-Version", "Origin"})
+    if (count_of(asked, once) > 1) return {400, "a WebSocket handshake has one version, and one origin\n"};
   if (asked.header("Sec-WebSocket-Version") != "13") return {426, "only version 13 of WebSocket is spoken here\n"};
-  std::size_t keys = 0;
-  for (std::size_t i = 0; i < asked.header_count(); ++i)
-    keys += equals_any_case(asked.header(i).name, "Sec-WebSocket-Key") ? 1u : 0u;
-  if (keys != 1 || !is_base64_of_16(asked.header("Sec-WebSocket-Key")))
+  if (count_of(asked, "Sec-WebSocket-Key") != 1 || !is_base64_of_16(asked.header("Sec-WebSocket-Key")))
     return {400, "Sec-WebSocket-Key is not 16 bytes in base64\n"};
   if (asked.content_length() != std::optional<std::uint64_t>(0)) return {400, "a WebSocket handshake has no body\n"};
   if (!may_connect(asked, options.origins)) return {403, "pages of this origin may not connect here\n"};

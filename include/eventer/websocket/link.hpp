@@ -18,6 +18,7 @@
 
 #include "eventer/base/counted_ptr.hpp"
 #include "eventer/coro/sync/manual_reset_event.hpp"
+#include "eventer/coro/this_coroutine.hpp"
 #include "eventer/net/any_stream.hpp"
 #include "eventer/websocket/frame_receiver.hpp"
 #include "eventer/websocket/frame_sender.hpp"
@@ -107,6 +108,7 @@ class websocket_link : public counted<std::uint32_t> {
 
   // Out of line, as close(): what they need is not in the frames of handlers that read.
   EVENTER_NOINLINE io_result<void> write(std::uint8_t opcode, std::string_view payload) {
+    (void)this_loop();
     if (opcode == WSLAY_TEXT_FRAME && !is_utf8(payload)) return make_error_code(websocket_errc::bad_text);
     if (const std::error_code failure = why_not_to_write()) return failure;
     const sender mine(*this, no_deadline);
@@ -166,7 +168,13 @@ class websocket_link : public counted<std::uint32_t> {
     const auto ticks = std::chrono::ceil<std::chrono::milliseconds>(limit).count();
     return ticks <= 0 || ticks >= none.count() ? none : limit_time(static_cast<std::uint32_t>(ticks));
   }
-  static time_point now() { return scheduler::current()->now(); }
+  static scheduler& this_loop() {
+    scheduler* const here = scheduler::current();
+    if (EVENTER_UNLIKELY(here == nullptr))
+      broken_rule("a websocket on a thread that runs no loop: hand what is to be sent to the loop that it belongs to");
+    return *here;
+  }
+  static time_point now() { return this_loop().now(); }
   static time_point after(limit_time limit) { return limit == none ? no_deadline : deadline_after(now(), limit); }
 
   // What is said before the end, and what the end is then: the peer has closed, or is refused.
@@ -205,7 +213,7 @@ class websocket_link : public counted<std::uint32_t> {
   };
 
   EVENTER_NOINLINE void begin_read(time_limit limit) {
-    scheduler& here = *scheduler::current();
+    scheduler& here = eventer::detail::suspending_scheduler("a websocket is read outside a coroutine: spawn one");
     reply_ = reply::none;
     until_ = here.within_scope(here.resolve(limit));
     if (std::exchange(had_message_, false)) idle_at_ = after(idle_);
@@ -222,7 +230,7 @@ class websocket_link : public counted<std::uint32_t> {
   // Where another coroutine reads: `busy`, but beside one that closes, and drops what comes, the end.
   EVENTER_NOINLINE io_result<websocket_message> read_beside(time_limit limit) {
     if (!closer_reads_) return eventer::errc::busy;
-    const time_point until = scheduler::current()->resolve(limit);
+    const time_point until = this_loop().resolve(limit);
     while (closer_reads_ && !failure_)
       if (const std::error_code why = wait_for_change(until)) return why;
     return failure_ ? failure_ : make_error_code(eventer::errc::busy);
@@ -245,6 +253,7 @@ class websocket_link : public counted<std::uint32_t> {
     static bool survives(descriptor&, std::error_code) noexcept { return false; }
     static time_point resume_at() noexcept { return no_deadline; }
     EVENTER_NOINLINE eventer::detail::attempt try_once(descriptor& from) const {
+      if (link.waits_too_long_) return eventer::detail::attempt::failed(eventer::errc::timed_out);
       if (link.in_ && !link.in_->unread().empty()) return eventer::detail::attempt::done();
       return eventer::detail::try_read(from, event_loop::current().scratch(), event_loop::scratch_bytes);
     }
@@ -285,6 +294,12 @@ class websocket_link : public counted<std::uint32_t> {
     // From the drain on it is not the server that ends a read, but this.
     if (close_sent_ || told_draining_) stream_.begin_request();
     wake_ = nearest_limit();
+    waits_too_long_ = false;
+  }
+  // Another coroutine has said a close: who waits to read waits no longer than that allows.
+  void renew_wake() {
+    waits_too_long_ = true;
+    stream_.file()->retry_read();
   }
   time_point nearest_limit() const noexcept { return std::min({until_, check_at_, idle_at_, close_by_}); }
   // A wait has taken as long as it may.
@@ -294,17 +309,19 @@ class websocket_link : public counted<std::uint32_t> {
       fail(eventer::errc::timed_out);
     } else if (idle_at_ <= time) {
       return say_last_word(websocket_close::policy, eventer::errc::timed_out);
-    } else if (until_ > time && check_at_ <= time) {
+    } else if (check_at_ <= time) {
       if (is_pinged_) {
         fail(eventer::errc::timed_out);
       } else {
         is_pinged_ = send_soon(WSLAY_PING, {});
         check_at_ = after(pong_within_);
       }
-    } else {
-      return void(reply_ = reply::timed_out);  // the caller's limit, or a deadline_scope around it
     }
-    if (failure_) reply_ = reply::failure;
+    if (failure_) {
+      reply_ = reply::failure;
+    } else if (until_ <= time) {
+      reply_ = reply::timed_out;  // the caller's limit, or a deadline_scope around it
+    }
   }
 
   incoming& needed_incoming() {
@@ -534,11 +551,12 @@ class websocket_link : public counted<std::uint32_t> {
     }
 
    private:
-    void begin() noexcept {
+    void begin() {
       has_begun_ = true;
-      if (!is_close_) return;
+      if (!is_close_ || link_.close_sent_) return;
       link_.close_sent_ = true;
       link_.close_by_ = by_;
+      if (link_.is_reading_) link_.renew_wake();
     }
     websocket_link& link_;
     const time_point by_ = no_deadline, until_ = no_deadline;
@@ -606,6 +624,7 @@ class websocket_link : public counted<std::uint32_t> {
   reply reply_ = reply::none;  // of the present read
   bool is_reading_ = false, closer_reads_ = false, had_message_ = true;
   bool is_pinged_ = false, close_sent_ = false, told_draining_ = false, lingers_ = false;
+  bool waits_too_long_ = false;  // close_by_ is nearer than wake_, as a reader that waits has it
 };
 
 }  // namespace detail
