@@ -264,8 +264,18 @@ TEST_CASE("a body ends with total_time and with a deadline_scope, also where its
         })));
     CHECK(answer.error() == std::errc::timed_out);
     CHECK(*written == 5);
-    // A result, whatever the client waits for just then.
     const http::client patient;
+    *written = 0;
+    {
+      const eventer::deadline_scope all(2s);
+      const auto late = patient.send(
+          std::move(http::client_request("POST", server.url()).body_from([written](http::body_writer& out) {
+            for (; *written < 100 && out.write("piece"); ++*written) eventer::sleep_for(1s);
+          })));
+      CHECK(late.error() == std::errc::timed_out);
+      CHECK(*written == 2);
+    }
+    // A result, whatever the client waits for just then.
     const eventer::deadline_scope all(2s);
     CHECK(patient.send(whole_body(deaf.url(), 50'000'000, "end")).error() == std::errc::timed_out);
   });
