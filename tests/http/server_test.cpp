@@ -1,7 +1,10 @@
 // What a connection does from one request to the next: who keeps it, who ends it, and what an answer looks like.
+#include <sys/socket.h>
+
 #include <algorithm>
 
 #include "../captured_log.hpp"
+#include "../faults.hpp"
 #include "../virtual_run.hpp"
 #include "http_client.hpp"
 
@@ -231,6 +234,42 @@ TEST_CASE("what a request says can be asked for, and the access log sees every a
   CHECK(seen->at(1) == "GET /pieces 200 7");
   CHECK(seen->at(2).starts_with("GET /none 404 "));
   CHECK(seen->at(3).starts_with("  505 "));
+}
+
+TEST_CASE("the kernel is asked once for a connection's peer, who stays known when it has reset the connection") {
+  eventer::run([] {
+    const faults counted;
+    const auto seen = std::make_shared<std::vector<std::string>>();
+    const auto is_gone = std::make_shared<bool>(false);
+    http::router routes;
+    routes.get("/", [seen](http::request& asked, http::response& answer) {
+      seen->push_back(asked.peer().to_string());
+      answer.text(asked.peer().to_string());
+    });
+    routes.get("/wait", [seen, is_gone](http::request& asked, http::response& answer) {
+      while (!asked.client_gone()) eventer::sleep_for(1ms);
+      seen->push_back(asked.peer().to_string());
+      *is_gone = true;
+      answer.text("nobody reads this");
+    });
+    auto acceptor = std::make_shared<eventer::tcp_acceptor>(eventer::tcp_acceptor::listen("127.0.0.1:0").value());
+    const http::server server(std::move(routes));
+    (void)eventer::spawn([server, acceptor] { (void)server.serve(*acceptor); });
+    auto stream = eventer::tcp_stream::connect(acceptor->local().to_string()).value();
+    const std::string mine = stream.local().to_string();
+    const int fd = stream.native_handle();
+    const int before = counted.calls(faults::call::getpeername);  // of connect
+    client peer(std::move(stream));
+    for (int i = 0; i < 3; ++i) CHECK(peer.ask(get("/")).body == mine);
+    CHECK(counted.calls(faults::call::getpeername) == before + 1);
+    REQUIRE(peer.send(get("/wait")));
+    const linger reset{1, 0};
+    REQUIRE(::setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset) == 0);
+    { const client closed = std::move(peer); }
+    for (int i = 0; i < 5000 && !*is_gone; ++i) eventer::sleep_for(1ms);
+    CHECK(*seen == std::vector<std::string>(4, mine));
+    (void)server.drain(1s, 0s);
+  });
 }
 
 TEST_CASE("an access log or an error page that throws ends neither the server nor the connection") {
