@@ -272,6 +272,34 @@ TEST_CASE("the kernel is asked once for a connection's peer, who stays known whe
   });
 }
 
+TEST_CASE("the access log knows who has reset the connection before the answer was there") {
+  eventer::run([] {
+    const auto seen = std::make_shared<std::vector<std::string>>();
+    const auto has_begun = std::make_shared<bool>(false);
+    http::server_options options;
+    options.access_log = [seen](const http::access_entry& entry) { seen->push_back(entry.asked.peer().to_string()); };
+    const http::server server(one_route("GET", "/",
+                                        [has_begun](http::request& asked, http::response& answer) {
+                                          *has_begun = true;
+                                          while (!asked.client_gone()) eventer::sleep_for(1ms);
+                                          answer.text("nobody reads this");
+                                        }),
+                              std::move(options));
+    auto acceptor = std::make_shared<eventer::tcp_acceptor>(eventer::tcp_acceptor::listen("127.0.0.1:0").value());
+    (void)eventer::spawn([server, acceptor] { (void)server.serve(*acceptor); });
+    auto stream = eventer::tcp_stream::connect(acceptor->local().to_string()).value();
+    const std::string mine = stream.local().to_string();
+    REQUIRE(stream.write_all(get("/")));
+    for (int i = 0; i < 5000 && !*has_begun; ++i) eventer::sleep_for(1ms);
+    const linger reset{1, 0};
+    REQUIRE(::setsockopt(stream.native_handle(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset) == 0);
+    stream.close();
+    for (int i = 0; i < 5000 && seen->empty(); ++i) eventer::sleep_for(1ms);
+    CHECK(*seen == std::vector{mine});
+    (void)server.drain(1s, 0s);
+  });
+}
+
 TEST_CASE("an access log or an error page that throws ends neither the server nor the connection") {
   const captured_log log;
   run_virtually([] {
