@@ -300,6 +300,33 @@ TEST_CASE("the access log knows who has reset the connection before the answer w
   });
 }
 
+TEST_CASE("the access log knows whose connection was given to another protocol") {
+  const auto seen = std::make_shared<std::vector<std::string>>();
+  std::string mine;
+  eventer::run([seen, &mine] {
+    http::server_options options;
+    options.access_log = [seen](const http::access_entry& entry) {
+      seen->push_back(entry.asked.peer().to_string() + " " + std::to_string(entry.answer.status()));
+    };
+    const http::server server(one_route("GET", "/",
+                                        [](http::request&, http::response& answer) {
+                                          auto got = answer.upgrade("other");
+                                          if (got) (void)got->stream.write_all(got->stream.peer().to_string());
+                                        }),
+                              std::move(options));
+    auto acceptor = std::make_shared<eventer::tcp_acceptor>(eventer::tcp_acceptor::listen("127.0.0.1:0").value());
+    (void)eventer::spawn([server, acceptor] { (void)server.serve(*acceptor); });
+    auto stream = eventer::tcp_stream::connect(acceptor->local().to_string()).value();
+    mine = stream.local().to_string();
+    client peer(std::move(stream));
+    REQUIRE(peer.send(get("/", "Connection: Upgrade\r\nUpgrade: other\r\n")));
+    CHECK(peer.rest().ends_with("\r\n\r\n" + mine));
+    for (int i = 0; i < 5000 && seen->empty(); ++i) eventer::sleep_for(1ms);
+    (void)server.drain(1s, 0s);
+  });
+  CHECK(*seen == std::vector{mine + " 101"});
+}
+
 TEST_CASE("an access log or an error page that throws ends neither the server nor the connection") {
   const captured_log log;
   run_virtually([] {
