@@ -116,6 +116,38 @@ TEST_CASE("a body is read in pieces as it comes, and slows down its server") {
   });
 }
 
+TEST_CASE("an answer's body ends with total_time and with a deadline_scope, also where its bytes are always there") {
+  run_virtually([] {
+    const scripted_server server([](scripted_peer& peer, int) {
+      if (!peer.request().empty()) peer.send("HTTP/1.1 200 OK\r\n\r\n" + std::string(100'000, 'x'));
+    });
+    const auto pieces_of = [](http::client_response& answer, std::error_code& why) {
+      char part[100];
+      for (int pieces = 0;; ++pieces) {
+        const auto got = answer.read_some(part);
+        if (!got) return why = got.error(), pieces;
+        eventer::sleep_for(1s);
+      }
+    };
+    std::error_code why;
+    auto in_time = http::client({.total_time = 5s}).get(server.url());
+    REQUIRE(in_time);
+    CHECK(pieces_of(*in_time, why) < 100);
+    CHECK(why == std::errc::timed_out);
+    const http::client ask({.total_time = 0s});
+    auto answer = ask.get(server.url());
+    REQUIRE(answer);
+    {
+      const eventer::deadline_scope all(5s);
+      CHECK(pieces_of(*answer, why) < 100);
+    }
+    CHECK(why == std::errc::timed_out);
+    CHECK(answer->read_piece().error() == std::errc::timed_out);
+    answer = ask.get(server.url());
+    CHECK(ask.statistics().opened == 2);
+  });
+}
+
 TEST_CASE("no byte of a body is lost between pieces of any size, and the end is where all of them were given") {
   run_virtually([] {
     const scripted_server server([](scripted_peer& peer, int) {

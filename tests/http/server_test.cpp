@@ -1,7 +1,10 @@
 // What a connection does from one request to the next: who keeps it, who ends it, and what an answer looks like.
+#include <sys/socket.h>
+
 #include <algorithm>
 
 #include "../captured_log.hpp"
+#include "../faults.hpp"
 #include "../virtual_run.hpp"
 #include "http_client.hpp"
 
@@ -231,6 +234,97 @@ TEST_CASE("what a request says can be asked for, and the access log sees every a
   CHECK(seen->at(1) == "GET /pieces 200 7");
   CHECK(seen->at(2).starts_with("GET /none 404 "));
   CHECK(seen->at(3).starts_with("  505 "));
+}
+
+TEST_CASE("the kernel is asked once for a connection's peer, who stays known when it has reset the connection") {
+  eventer::run([] {
+    const faults counted;
+    const auto seen = std::make_shared<std::vector<std::string>>();
+    const auto is_gone = std::make_shared<bool>(false);
+    http::router routes;
+    routes.get("/", [seen](http::request& asked, http::response& answer) {
+      seen->push_back(asked.peer().to_string());
+      answer.text(asked.peer().to_string());
+    });
+    routes.get("/wait", [seen, is_gone](http::request& asked, http::response& answer) {
+      while (!asked.client_gone()) eventer::sleep_for(1ms);
+      seen->push_back(asked.peer().to_string());
+      *is_gone = true;
+      answer.text("nobody reads this");
+    });
+    auto acceptor = std::make_shared<eventer::tcp_acceptor>(eventer::tcp_acceptor::listen("127.0.0.1:0").value());
+    const http::server server(std::move(routes));
+    (void)eventer::spawn([server, acceptor] { (void)server.serve(*acceptor); });
+    auto stream = eventer::tcp_stream::connect(acceptor->local().to_string()).value();
+    const std::string mine = stream.local().to_string();
+    const int fd = stream.native_handle();
+    const int before = counted.calls(faults::call::getpeername);  // of connect
+    client peer(std::move(stream));
+    for (int i = 0; i < 3; ++i) CHECK(peer.ask(get("/")).body == mine);
+    CHECK(counted.calls(faults::call::getpeername) == before + 1);
+    REQUIRE(peer.send(get("/wait")));
+    const linger reset{1, 0};
+    REQUIRE(::setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset) == 0);
+    { const client closed = std::move(peer); }
+    for (int i = 0; i < 5000 && !*is_gone; ++i) eventer::sleep_for(1ms);
+    CHECK(*seen == std::vector<std::string>(4, mine));
+    (void)server.drain(1s, 0s);
+  });
+}
+
+TEST_CASE("the access log knows who has reset the connection before the answer was there") {
+  eventer::run([] {
+    const auto seen = std::make_shared<std::vector<std::string>>();
+    const auto has_begun = std::make_shared<bool>(false);
+    http::server_options options;
+    options.access_log = [seen](const http::access_entry& entry) { seen->push_back(entry.asked.peer().to_string()); };
+    const http::server server(one_route("GET", "/",
+                                        [has_begun](http::request& asked, http::response& answer) {
+                                          *has_begun = true;
+                                          while (!asked.client_gone()) eventer::sleep_for(1ms);
+                                          answer.text("nobody reads this");
+                                        }),
+                              std::move(options));
+    auto acceptor = std::make_shared<eventer::tcp_acceptor>(eventer::tcp_acceptor::listen("127.0.0.1:0").value());
+    (void)eventer::spawn([server, acceptor] { (void)server.serve(*acceptor); });
+    auto stream = eventer::tcp_stream::connect(acceptor->local().to_string()).value();
+    const std::string mine = stream.local().to_string();
+    REQUIRE(stream.write_all(get("/")));
+    for (int i = 0; i < 5000 && !*has_begun; ++i) eventer::sleep_for(1ms);
+    const linger reset{1, 0};
+    REQUIRE(::setsockopt(stream.native_handle(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset) == 0);
+    stream.close();
+    for (int i = 0; i < 5000 && seen->empty(); ++i) eventer::sleep_for(1ms);
+    CHECK(*seen == std::vector{mine});
+    (void)server.drain(1s, 0s);
+  });
+}
+
+TEST_CASE("the access log knows whose connection was given to another protocol") {
+  const auto seen = std::make_shared<std::vector<std::string>>();
+  std::string mine;
+  eventer::run([seen, &mine] {
+    http::server_options options;
+    options.access_log = [seen](const http::access_entry& entry) {
+      seen->push_back(entry.asked.peer().to_string() + " " + std::to_string(entry.answer.status()));
+    };
+    const http::server server(one_route("GET", "/",
+                                        [](http::request&, http::response& answer) {
+                                          auto got = answer.upgrade("other");
+                                          if (got) (void)got->stream.write_all(got->stream.peer().to_string());
+                                        }),
+                              std::move(options));
+    auto acceptor = std::make_shared<eventer::tcp_acceptor>(eventer::tcp_acceptor::listen("127.0.0.1:0").value());
+    (void)eventer::spawn([server, acceptor] { (void)server.serve(*acceptor); });
+    auto stream = eventer::tcp_stream::connect(acceptor->local().to_string()).value();
+    mine = stream.local().to_string();
+    client peer(std::move(stream));
+    REQUIRE(peer.send(get("/", "Connection: Upgrade\r\nUpgrade: other\r\n")));
+    CHECK(peer.rest().ends_with("\r\n\r\n" + mine));
+    for (int i = 0; i < 5000 && seen->empty(); ++i) eventer::sleep_for(1ms);
+    (void)server.drain(1s, 0s);
+  });
+  CHECK(*seen == std::vector{mine + " 101"});
 }
 
 TEST_CASE("an access log or an error page that throws ends neither the server nor the connection") {

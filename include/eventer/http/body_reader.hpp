@@ -63,8 +63,9 @@ class body_reader {
   std::error_code failure() const noexcept { return failure_; }
 
   // The next bytes, at least one, where they lie: valid until the next call. What read_some has left of a piece comes
-  // first. Errors: end_of_stream at its end; timed_out after limits::body_idle without a byte, and at the deadline even
-  // where bytes come; body_too_large, bad_body, body_cut_off; the stream's. After an error it stays with that.
+  // first. Errors: end_of_stream at its end; timed_out after limits::body_idle without a byte, and at the deadline and
+  // the end of a deadline_scope even where bytes come; body_too_large, bad_body, body_cut_off; the stream's. After an
+  // error it stays with that.
   io_result<std::string_view> next() {
     for (;;) {
       if (EVENTER_UNLIKELY(!rest_.empty())) return std::exchange(rest_, {});
@@ -171,9 +172,13 @@ class body_reader {
     out_->bytes().append("HTTP/1.1 100 Continue\r\n\r\n");
     return out_->send(bounds_->response_stall);
   }
-  // A read that finds something does not look at its limit: whoever never stops sending would never be late.
+  // A read that finds something does not look at its limit: whoever never stops sending would never be late. Nor at the
+  // reader's deadline_scope.
   bool is_late() const noexcept {
-    return EVENTER_UNLIKELY(deadline_ != no_deadline) && scheduler::current()->now() >= deadline_;
+    const scheduler* const here = scheduler::current();
+    if (here == nullptr) return false;
+    const time_point end = here->running() != nullptr ? here->within_scope(deadline_) : deadline_;
+    return EVENTER_UNLIKELY(end != no_deadline) && here->now() >= end;
   }
   time_limit limit() const noexcept {
     if (EVENTER_LIKELY(deadline_ == no_deadline)) return bounds_->body_idle;

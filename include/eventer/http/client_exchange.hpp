@@ -209,7 +209,8 @@ class client_exchange final : body_writer {
       scheduler& here = *scheduler::current();
       if (here.count_operation())
         if (const std::error_code error = here.let_others_run()) return error;
-      if (deadline_ != no_deadline && here.now() >= deadline_) return make_error_code(eventer::errc::timed_out);
+      const time_point end = here.within_scope(deadline_);  // also where the server takes everything at once
+      if (end != no_deadline && here.now() >= end) return make_error_code(eventer::errc::timed_out);
       descriptor* const file = stream().file();
       if (file == nullptr || !file->is_usable()) return make_error_code(eventer::errc::closed);
       const auto tried = eventer::detail::try_write(*file, bytes.data(), bytes.size());

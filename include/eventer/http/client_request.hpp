@@ -31,10 +31,10 @@ class body_writer {
   body_writer& operator=(const body_writer&) = delete;
 
   // Completes: when the kernel has taken them, so that a slow server slows down who writes. Errors: timed_out where it
-  // takes nothing for client_options::send_stall, and after total_time; http::errc::wrong_length for more than was
-  // announced; operation_canceled where the server has answered already, and wants no more: return, and send() gives
-  // its answer. Over TLS that is seen only when sending fails, and by nobody who waits for something else than this.
-  // The stream's. After an error it stays with that.
+  // takes nothing for client_options::send_stall, after total_time, and behind the end of a deadline_scope;
+  // http::errc::wrong_length for more than was announced; operation_canceled where the server has answered already, and
+  // wants no more: return, and send() gives its answer. Over TLS that is seen only when sending fails, and by nobody
+  // who waits for something else than this. The stream's. After an error it stays with that.
   virtual io_result<void> write(std::string_view bytes) = 0;
 
  protected:

@@ -66,7 +66,8 @@ class client_response {
 
   // All that was not read yet. Errors: body_too_large beyond client_options::body, at once where it is announced;
   // http::errc::bad_body, body_cut_off; timed_out when the server pauses longer than client_options::body_idle, or
-  // after total_time; the stream's. A second call gives the same.
+  // after total_time or the end of a deadline_scope, however fast bytes come; the stream's. A second call gives the
+  // same.
   io_result<std::string_view> body() {
     if (state_->is_whole) return std::string_view(state_->text);
     detail::client_exchange& exchange = state_->exchange;

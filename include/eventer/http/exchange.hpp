@@ -135,7 +135,7 @@ class exchange {
     const bool keep = asked_.head_.keep_alive() && !is_last && !stream_->draining();
     asked_.begin(*stream_);
     answer_.begin(*stream_, asked_.head_, keep, stall());
-    if (EVENTER_UNLIKELY(bool(by_->options.access_log))) began_ = scheduler::current()->now();
+    if (EVENTER_UNLIKELY(bool(by_->options.access_log))) begin_access();
     by_->routes.table_.match(asked_.method(), asked_.path(), asked_.match_);
     const route* const found = asked_.match_ ? &by_->routes.routes_[asked_.match_.route()] : nullptr;
     const limits& for_body = found != nullptr ? by_->by_route[asked_.match_.route()] : bounds();
@@ -184,6 +184,10 @@ class exchange {
   }
   // Nothing has come behind the last request, from a client that has said that it is the last one.
   bool has_read_all() const noexcept { return in_.empty() && (!stream_->is_open() || stream_->file()->known_empty()); }
+  void begin_access() {
+    began_ = scheduler::current()->now();
+    (void)asked_.peer();  // is kept: the kernel forgets it when the peer resets the connection
+  }
   void note_access() {
     try {
       by_->options.access_log({asked_, answer_, scheduler::current()->now() - began_});

@@ -217,7 +217,10 @@ class response {
   io_result<upgraded> upgrade(std::string_view protocol) {
     if (!can_upgrade(protocol)) return make_error_code(errc::not_upgradable);
     if (const auto done = send_upgrade(protocol); !done) return done.error();
-    return upgraded{std::move(*stream_), take_received()};
+    const endpoint peer = stream_->peer();
+    upgraded result{std::move(*stream_), take_received()};
+    stream_->announce_peer(peer);  // the access log asks the request for it
+    return result;
   }
   // The same when the handler and what is around it have returned, if nobody chooses another status until then:
   // `next` gets the connection when this request holds nothing any more. Errors: not_upgradable, and `next` is gone.
