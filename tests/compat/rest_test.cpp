@@ -507,6 +507,44 @@ TEST_CASE("a thread that has the floating request may answer it to its end, and 
   mine.thread.join();
 }
 
+TEST_CASE("a thread may end a floating request while what its handler has said is still being sent") {
+  struct answering {
+    once may_end, has_ended, may_resume;
+    std::thread thread{};
+    bool was_told = false;
+  };
+  answering& mine = kept<answering>();
+  rule(
+      "GET", "/beside/", "^$",
+      [](mtev_http_rest_closure_t* rest, int, char**) {
+        (void)mtev_http_connection_event_float(mtev_http_session_connection(rest->http_ctx));
+        mtev_http_response_ok(rest->http_ctx, "text/plain");
+        (void)mtev_http_response_append_str(rest->http_ctx, std::string(700'000, 'x').c_str());
+        answering& here = of<answering>(rest);
+        here.thread = std::thread([ctx = rest->http_ctx, &here] {
+          (void)here.may_end.wait();
+          (void)mtev_http_response_append_str(ctx, "end");
+          (void)mtev_http_response_end(ctx);
+          here.has_ended.give();
+          here.was_told = here.may_resume.wait();
+          mtev_http_session_resume_after_float(ctx);
+        });
+        return 0;
+      },
+      &mine);
+  rule("GET", "/beside/", "^next$", say_closure, const_cast<char*>("next"));
+  client asks({.buffer_bytes = 64 << 10});
+  REQUIRE(asks.send("GET /beside/ HTTP/1.1\r\nHost: a\r\n\r\n"));
+  REQUIRE(asks.more());  // it is being sent, and more than fits
+  mine.may_end.give();
+  CHECK(mine.has_ended.wait());
+  CHECK(asks.read_large(700'000).body.size() == 700'003);
+  CHECK(asks.get("/beside/next").status == 200);  // the connection goes on before the resume
+  mine.may_resume.give();
+  mine.thread.join();
+  CHECK(mine.was_told);
+}
+
 TEST_CASE("a request that was answered elsewhere may be resumed through its event when its connection has gone") {
   struct answering {
     once may_resume;

@@ -154,6 +154,7 @@ TEST_CASE("a head that no scanner has seen is refused where it is none") {
                              "GET / HTTP/1.2",
                              "GET / P/1.2\r\nGET /x HTTP/1.1\r\nHost: a\r\n\r\n",
                              "GET / HTTP/1.2\r\n",
+                             "GET / HTTP/1.2\r",
                              "GET / HTTP/1.2\rx",
                              "GET / HTTP/1.x\r\nHost: a\r\n\r\n",
                              "GET / HTTP/2.1\r\nHost: a\r\n\r\n",

@@ -35,7 +35,8 @@ class request_head : public detail::field_places {
     if (head.size() > limits::largest_head) return {431, "a head larger than allowed"};
     const std::size_t line = head.find('\r');
     constexpr std::size_t shortest = sizeof "M / HTTP/1.1" - 1;
-    if (line == std::string_view::npos || line < shortest || head[line - 2] != '.' || head[line - 3] != '1')
+    if (line == std::string_view::npos || line < shortest || head.size() < line + 2 || head[line - 2] != '.' ||
+        head[line - 3] != '1')
       return {400, "a malformed request"};
     minor_version_ = static_cast<std::uint8_t>(head[line - 1] - '0');
     if (minor_version_ > 9) return {400, "a malformed request"};

@@ -96,6 +96,7 @@ inline void serve(mtev_http_session_ctx& session) {
       const int mask = dispatch(session);
       if (session.answer.has_ended()) break;
       session.answer.send_due();
+      if (session.answer.has_ended()) break;  // by another thread meanwhile, and sent: nobody tells of it any more
       if (session.file) {
         send_file(session, *std::exchange(session.file, std::nullopt));
         break;
