@@ -101,6 +101,7 @@ int main(int argc, char** argv) {
     bench::share_counters();
     (void)bench::possible_connections(1000);
     const server upstream(bench::serve_nginx, client_core);
+    ::close(client::connected(upstream.port));  // it listens
     behind = upstream.port;
     std::vector<contestant> all{{"eventer", serve_eventer, true, {}}, {"nginx, proxy_pass", serve_nginx, false, {}}};
     for (int round = -1; round < options.rounds; ++round)
